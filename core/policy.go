@@ -1,0 +1,50 @@
+package core
+
+import "time"
+
+// Policy says what a command may do; everything is denied unless granted. It is
+// plain data: it may be edited between runs, and nothing in it is checked before
+// Compile. The zero Policy grants nothing at all; use [NewPolicy] for the
+// documented defaults.
+type Policy struct {
+	FSReadable   []string // read, execute and list beneath these paths
+	FSWritable   []string // the same, and write, create, remove
+	FSExecutable []string // when not nil, only what lies beneath may be executed
+	Cwd          string   // working directory; "" is the host's
+
+	Env      map[string]string // set or overridden after CleanEnv
+	CleanEnv bool              // keep only PATH, HOME, USER, TERM, LANG of the base environment
+
+	Name string // default name of a run; "" is sandbox-<pid>-<counter>
+
+	MaxOpenFiles      *uint32 // RLIMIT_NOFILE, soft and hard; clamped to the inherited limits
+	NoCoredump        bool
+	NoHugePages       bool
+	NoRandomizeMemory bool
+	MaxOutput         uint64   // captured bytes kept per stream
+	CPUCores          []uint32 // sched_setaffinity; nil leaves it alone
+
+	ExtraDenySyscalls  []string
+	ExtraAllowSyscalls []string
+
+	NetAllow     []string // tcp://:PORT[,PORT…]
+	NetAllowBind []string // N, "a,b", "lo-hi", "*"
+
+	AllowDegraded []Protection // may be missing on this kernel
+	Disable       []Protection // off on every kernel
+
+	PolicyFn      PolicyFunc
+	PolicyEvents  []string      // which syscalls PolicyFn is asked about; nil is all that are built
+	PolicyTimeout time.Duration // a verdict that has not come by then is a denial; 0 waits for ever
+}
+
+// Defaults of policy.md, section 9.
+const (
+	DefaultMaxOutput     = 64 << 20
+	DefaultPolicyTimeout = 30 * time.Second
+)
+
+// NewPolicy returns a policy with the documented defaults and no grants.
+func NewPolicy() *Policy {
+	return &Policy{MaxOutput: DefaultMaxOutput, PolicyTimeout: DefaultPolicyTimeout}
+}

@@ -1,0 +1,36 @@
+package core
+
+import "time"
+
+// ExitReason says how a run ended. The values are those of the C ABI.
+type ExitReason uint32
+
+const (
+	Exited   ExitReason = 0 // the command exited by itself; ExitCode is valid
+	Signaled ExitReason = 1 // killed by Signal
+	Killed   ExitReason = 2 // killed by SIGKILL: by Kill, by a verdict, by the kernel
+	TimedOut ExitReason = 3 // killed because its time was over
+)
+
+// Result is the outcome of one run. It is immutable.
+type Result struct {
+	Reason   ExitReason
+	ExitCode int // -1 unless Reason is Exited
+	Signal   int // -1 unless Reason is Signaled
+
+	Stdout, Stderr                   []byte // at most MaxOutput bytes each
+	StdoutTruncated, StderrTruncated bool   // more was written, read and dropped
+
+	// Error is a sentence about why the command was ended or could not run, ""
+	// when there is nothing to say.
+	Error string
+	// Log holds what the library had to say during the run, oldest first,
+	// at most maxLog lines.
+	Log []string
+
+	UserTime, SystemTime time.Duration // of all tasks of the sandbox that were reaped
+	MaxRSS               int64         // bytes, of the largest task
+}
+
+// Success reports whether the command exited with status 0.
+func (r *Result) Success() bool { return r.Reason == Exited && r.ExitCode == 0 }
