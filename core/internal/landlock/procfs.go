@@ -1,0 +1,72 @@
+package landlock
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// errProc is why KeepProc refuses a path.
+var errProc = errors.New("it would make a proc file system writable, and /proc/<pid>/mem with it, which can change the arguments of an exec after policy_fn has judged them; grant narrower paths, or leave execve and execveat out of policy_events")
+
+// refuseProc fails when the open path lies in a proc file system or has one of
+// the mount points beneath it.
+func refuseProc(fd int, procs []string) error {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil {
+		return fmt.Errorf("fstatfs: %w", err)
+	}
+	if fs.Type == unix.PROC_SUPER_MAGIC {
+		return errProc
+	}
+	real, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+	if err != nil {
+		return err
+	}
+	for _, mount := range procs {
+		if real == "/" || mount == real || strings.HasPrefix(mount, real+"/") {
+			return errProc
+		}
+	}
+	return nil
+}
+
+// procMounts lists where proc file systems are mounted, proc_pid_mountinfo(5).
+func procMounts() ([]string, error) {
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	var mounts []string
+	for line := range strings.Lines(string(text)) {
+		before, after, ok := strings.Cut(line, " - ")
+		fields := strings.Fields(before)
+		if !ok || len(fields) < 5 {
+			return nil, fmt.Errorf("unexpected line %q", line)
+		}
+		if kind, _, _ := strings.Cut(after, " "); kind == "proc" {
+			mounts = append(mounts, unescape(fields[4]))
+		}
+	}
+	return mounts, nil
+}
+
+// unescape undoes the kernel's \040 for space, tab, newline and backslash.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
