@@ -1,11 +1,159 @@
 package core
 
-import "errors"
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/sandlock/sandlock/core/internal/bpf"
+	"github.com/sandlock/sandlock/core/internal/landlock"
+)
 
 // Plan is a compiled policy: immutable, deterministic, printable. Its methods
 // may be called from any goroutine.
-type Plan struct{}
+type Plan struct {
+	kernel Kernel // what it was compiled for
 
-// Compile validates the policy and compiles it. A bad policy is a
-// *ValidationError that holds every fault at once.
-func (p *Policy) Compile() (*Plan, error) { return nil, errors.New("stub") }
+	landlock    landlock.Spec
+	filter      *bpf.Program
+	trapped     []string // syscalls that the filter sends to the supervisor, sorted
+	traps       bool     // there are any
+	trapsListen bool     // listen is one of them
+
+	policyFn      PolicyFunc
+	events        []string      // what policyFn is asked about, sorted
+	policyTimeout time.Duration // of one verdict; 0 waits for ever
+
+	hasTCP       bool    // some TCP rule exists, so stream sockets do
+	connectPorts portSet // TCP ports that may be connected to
+	bindPorts    portSet // TCP ports that may be bound and listened on
+
+	degradable, disabled []Protection // sorted
+	scopeSignal          bool         // the child's domain scopes signals
+	scopeAbstract        bool         // … and abstract unix sockets
+
+	name     string // "" is one made for each run
+	cwd      string // "" is the host's
+	env      map[string]string
+	cleanEnv bool
+
+	maxOpenFiles *uint32 // nil: inherited
+	noCoredump   bool
+	noHugePages  bool
+	noRandomize  bool
+	maxOutput    uint64
+	cores        []uint32 // sorted; nil: inherited
+}
+
+// Compile validates the policy and compiles it for the running kernel. A bad
+// policy is a *ValidationError that holds every fault at once; what this kernel
+// lacks is an error of the start. Later changes of the policy don't change the
+// plan.
+func (p *Policy) Compile() (*Plan, error) { return p.CompileFor(hostKernel()) }
+
+// CompileFor compiles for another kernel, to be looked at.
+func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
+	var f faults
+	p.validate(&f)
+	if err := f.err(); err != nil {
+		return nil, err
+	}
+	plan := &Plan{
+		kernel:        k,
+		policyFn:      p.PolicyFn,
+		events:        slices.Clone(p.events()),
+		policyTimeout: p.PolicyTimeout,
+		hasTCP:        len(p.NetAllow)+len(p.NetAllowBind) > 0,
+		connectPorts:  parseNetAllow(p.NetAllow, &f),
+		bindPorts:     parseBindPorts(p.NetAllowBind, &f),
+		degradable:    sortedSet(p.AllowDegraded),
+		disabled:      sortedSet(p.Disable),
+		name:          p.Name,
+		cwd:           p.Cwd,
+		env:           maps.Clone(p.Env),
+		cleanEnv:      p.CleanEnv,
+		noCoredump:    p.NoCoredump,
+		noHugePages:   p.NoHugePages,
+		noRandomize:   p.NoRandomizeMemory,
+		maxOutput:     p.MaxOutput,
+		cores:         sortedSet(p.CPUCores),
+	}
+	if p.MaxOpenFiles != nil {
+		n := *p.MaxOpenFiles
+		plan.maxOpenFiles = &n
+	}
+	plan.landlock = landlock.Compile(plan.grants(p), k.LandlockABI)
+	plan.scopeSignal, plan.scopeAbstract = plan.landlock.Scopes()
+	if err := plan.compileFilter(p); err != nil {
+		return nil, err
+	}
+	return plan, nil
+}
+
+func (p *Plan) grants(policy *Policy) landlock.Grants {
+	without := func(protection Protection) bool { return slices.Contains(p.disabled, protection) }
+	return landlock.Grants{
+		Readable:              policy.FSReadable,
+		Writable:              policy.FSWritable,
+		Executable:            policy.FSExecutable,
+		ExecutableGiven:       policy.FSExecutable != nil,
+		Connect:               p.connectPorts.ranges,
+		Bind:                  p.bindPorts.ranges,
+		BindAny:               p.bindPorts.any,
+		WithoutTruncate:       without(FSTruncate),
+		WithoutIoctlDev:       without(FSIoctlDev),
+		WithoutTCP:            without(NetTCP),
+		WithoutSignalScope:    without(SignalScope),
+		WithoutAbstractSocket: without(AbstractUnixSocketScope),
+		KeepProc:              policy.judgesExec(),
+	}
+}
+
+func (p *Plan) compileFilter(policy *Policy) error {
+	p.trapped = slices.Clone(p.events)
+	if p.trapsListen = p.needsListen(); p.trapsListen {
+		p.trapped = append(p.trapped, "listen")
+	}
+	slices.Sort(p.trapped)
+	p.traps = len(p.trapped) > 0
+	var err error
+	p.filter, err = bpf.Compile(bpf.Spec{
+		Arch:       bpf.NativeArch(),
+		Deny:       slices.Clone(policy.ExtraDenySyscalls),
+		Allow:      slices.Clone(policy.ExtraAllowSyscalls),
+		Trap:       slices.Clone(p.trapped),
+		InetStream: p.hasTCP,
+	})
+	if err != nil {
+		return fmt.Errorf("BUG(sandlock): a valid policy does not compile, please report: %w", err)
+	}
+	return nil
+}
+
+// needsListen: listen(2) on a socket that was not bound binds it to a port of
+// the kernel's choice, and Landlock is not asked. Where any port or port 0 may be
+// bound, such a listen takes nothing that bind(2) would not give.
+func (p *Plan) needsListen() bool {
+	return p.hasTCP && !p.bindPorts.contains(0) && !slices.Contains(p.disabled, NetTCP)
+}
+
+// judges reports whether policyFn is asked about the syscall.
+func (p *Plan) judges(syscall string) bool { return slices.Contains(p.events, syscall) }
+
+// mayListen reports whether a socket that is bound to the port may listen.
+func (p *Plan) mayListen(port uint16) bool { return p.bindPorts.contains(port) }
+
+// openRuleset opens the paths of the policy and returns the ruleset, close-on-exec,
+// owned by the caller. The error is a *StartError that names every wrong path.
+func (p *Plan) openRuleset() (fd int, err error) {
+	fd, err = p.landlock.Open()
+	if err == nil {
+		return fd, nil
+	}
+	return -1, rulesetError(err)
+}
+
+func sortedSet[T ~uint32](list []T) []T {
+	return slices.Compact(slices.Sorted(slices.Values(list)))
+}

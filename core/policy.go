@@ -7,10 +7,17 @@ import "time"
 // Compile. The zero Policy grants nothing at all; use [NewPolicy] for the
 // documented defaults.
 type Policy struct {
-	FSReadable   []string // read, execute and list beneath these paths
-	FSWritable   []string // the same, and write, create, remove
-	FSExecutable []string // when not nil, only what lies beneath may be executed
-	Cwd          string   // working directory; "" is the host's
+	// Relative paths count from the host's working directory at the start of each
+	// run, and symbolic links in them are followed then, once. Paths are bytes.
+
+	FSReadable []string // read, execute and list beneath these paths
+	FSWritable []string // the same, and write, create, remove
+	// FSExecutable, when not nil, restricts execution to what lies beneath these
+	// paths and is readable too. That holds for the dynamic loader of a program
+	// and the interpreter of a script as well. It is a rule for execve(2): code in
+	// a readable file can still be loaded by a program that may run.
+	FSExecutable []string
+	Cwd          string // working directory; "" is the host's
 
 	Env      map[string]string // set or overridden after CleanEnv
 	CleanEnv bool              // keep only PATH, HOME, USER, TERM, LANG of the base environment
@@ -28,13 +35,13 @@ type Policy struct {
 	ExtraAllowSyscalls []string
 
 	NetAllow     []string // tcp://:PORT[,PORT…]
-	NetAllowBind []string // N, "a,b", "lo-hi", "*"
+	NetAllowBind []string // N, "a,b", "lo-hi", "*"; port 0 is one that the kernel chooses
 
-	AllowDegraded []Protection // may be missing on this kernel
+	AllowDegraded []Protection // may be missing on the kernel that it runs on
 	Disable       []Protection // off on every kernel
 
 	PolicyFn      PolicyFunc
-	PolicyEvents  []string      // which syscalls PolicyFn is asked about; nil is all that are built
+	PolicyEvents  []string      // which syscalls PolicyFn is asked about; nil is all that are built, empty is none
 	PolicyTimeout time.Duration // a verdict that has not come by then is a denial; 0 waits for ever
 }
 

@@ -308,7 +308,7 @@ func TestWrongPaths(t *testing.T) {
 		"fs_readable: " + d + "/r/f/below: not a directory",
 		"fs_writable: " + strconv.Quote(d+"/a\nb") + ": no such file or directory",
 		"fs_executable: /nope/x: no such file or directory",
-	}, "\n")
+	}, "; ")
 	if err.Error() != want {
 		t.Errorf("got:\n%v\nwant:\n%s", err, want)
 	}

@@ -48,7 +48,7 @@ func (e PathErrors) Error() string {
 	for i, p := range e {
 		text[i] = p.Error()
 	}
-	return strings.Join(text, "\n")
+	return strings.Join(text, "; ")
 }
 
 func (e PathErrors) Unwrap() []error {

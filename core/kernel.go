@@ -1,0 +1,127 @@
+package core
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/sandlock/sandlock/core/internal/landlock"
+	"github.com/sandlock/sandlock/core/internal/sys"
+	"golang.org/x/sys/unix"
+)
+
+// Kernel is what a kernel offers. It is plain data, so that a test can ask what
+// a policy would get elsewhere.
+type Kernel struct {
+	Release string // as uname -r has it
+	Machine string // as uname -m has it
+
+	LandlockABI     int    // 0: none
+	LandlockProblem string // why there is none
+
+	// SeccompProblem says why filters can't be used; "" when they can.
+	SeccompProblem string
+	// UserNotification: SECCOMP_RET_USER_NOTIF, Linux 5.0.
+	UserNotification bool
+	// AddFDSend: SECCOMP_ADDFD_FLAG_SEND, Linux 5.14.
+	AddFDSend bool
+	// WaitKillableRecv: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, Linux 5.19. An
+	// exec can be followed to its end only with it.
+	WaitKillableRecv bool
+	// SyncWakeUp: SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP, Linux 6.6.
+	SyncWakeUp bool
+
+	Yama      int  // /proc/sys/kernel/yama/ptrace_scope; -1 without Yama
+	CanPtrace bool // the process has CAP_SYS_PTRACE
+
+	// CPUs that are online, in order; nil when unknown.
+	CPUs []uint32
+}
+
+// hostKernel is the running kernel, asked once.
+var hostKernel = sync.OnceValue(Probe)
+
+// Probe asks the running kernel. It installs nothing and changes nothing.
+func Probe() Kernel {
+	k := Kernel{Yama: -1}
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		k.Release = unix.ByteSliceToString(u.Release[:])
+		k.Machine = unix.ByteSliceToString(u.Machine[:])
+	}
+
+	abi, err := landlock.ABI()
+	if err != nil {
+		k.LandlockProblem = err.Error()
+	}
+	k.LandlockABI = abi
+
+	if err := sys.SeccompActionAvailable(unix.SECCOMP_RET_ERRNO); err != nil {
+		k.SeccompProblem = fmt.Sprintf("seccomp filters are not available (they need CONFIG_SECCOMP_FILTER, and an outer sandbox that allows seccomp(2)): %v", err)
+	}
+	k.UserNotification = sys.SeccompActionAvailable(unix.SECCOMP_RET_USER_NOTIF) == nil
+	k.WaitKillableRecv = k.UserNotification && sys.SeccompFlagsAvailable(
+		unix.SECCOMP_FILTER_FLAG_NEW_LISTENER|unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) == nil
+	// Nothing but a listener would tell about these two.
+	k.AddFDSend = k.UserNotification && k.AtLeast(5, 14)
+	k.SyncWakeUp = k.UserNotification && k.AtLeast(6, 6)
+
+	if text, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope"); err == nil {
+		if scope, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
+			k.Yama = scope
+		}
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	if unix.Capget(&header, &caps[0]) == nil {
+		k.CanPtrace = caps[0].Effective&(1<<unix.CAP_SYS_PTRACE) != 0
+	}
+	if text, err := os.ReadFile("/sys/devices/system/cpu/online"); err == nil {
+		k.CPUs = parseCPUList(strings.TrimSpace(string(text)))
+	}
+	return k
+}
+
+// receiveEnds: SECCOMP_IOCTL_NOTIF_RECV returns when the last task under the
+// filter is gone (Linux 6.11).
+func (k Kernel) receiveEnds() bool { return k.AtLeast(6, 11) }
+
+// AtLeast reports whether the release is major.minor or later.
+func (k Kernel) AtLeast(major, minor int) bool {
+	a, rest, _ := strings.Cut(k.Release, ".")
+	end := strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' })
+	if end < 0 {
+		end = len(rest)
+	}
+	haveMajor, err1 := strconv.Atoi(a)
+	haveMinor, err2 := strconv.Atoi(rest[:end])
+	if err1 != nil || err2 != nil {
+		return false
+	}
+	return haveMajor > major || haveMajor == major && haveMinor >= minor
+}
+
+// parseCPUList reads the "0-3,8" of the CPU files in sysfs; nil when it is
+// anything else.
+func parseCPUList(text string) []uint32 {
+	var cpus []uint32
+	for part := range strings.SplitSeq(text, ",") {
+		first, last, isRange := strings.Cut(part, "-")
+		lo, err := strconv.ParseUint(first, 10, 16)
+		if err != nil {
+			return nil
+		}
+		hi := lo
+		if isRange {
+			if hi, err = strconv.ParseUint(last, 10, 16); err != nil || hi < lo {
+				return nil
+			}
+		}
+		for cpu := lo; cpu <= hi; cpu++ {
+			cpus = append(cpus, uint32(cpu))
+		}
+	}
+	return cpus
+}

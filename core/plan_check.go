@@ -1,0 +1,94 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sandlock/sandlock/core/internal/landlock"
+)
+
+// check compares what the plan needs with what the kernel has. The error is a
+// *StartError with everything that is missing; errors.Is finds ErrNotSupported
+// in it.
+func (p *Plan) check(k Kernel) error {
+	var missing []string
+	lack := func(format string, args ...any) { missing = append(missing, fmt.Sprintf(format, args...)) }
+
+	if k.LandlockABI == 0 {
+		lack("Landlock: %s", k.LandlockProblem)
+	} else {
+		for _, protection := range p.required() {
+			if need := MinABI(protection); k.LandlockABI < need {
+				lack("required protection %v: host Landlock ABI is v%d, requires v%d (Linux %s); allow_degraded=[%q] does without it on this kernel%s",
+					protection, k.LandlockABI, need, protections[protection].minKernel, protection.String(), orDisable(protection))
+			}
+		}
+		if p.landlock.ABI > k.LandlockABI {
+			lack("the plan was compiled for Landlock ABI v%d, this host has v%d; compile it here", p.landlock.ABI, k.LandlockABI)
+		}
+	}
+	if k.SeccompProblem != "" {
+		lack("%s", k.SeccompProblem)
+	}
+	if p.traps && !k.UserNotification {
+		lack("the policy needs seccomp user notifications (Linux 5.0) for %s", strings.Join(p.trapped, ", "))
+	}
+	if p.judgesExec() {
+		switch {
+		case k.UserNotification && !k.WaitKillableRecv:
+			lack("a policy_fn that judges execve needs SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (Linux 5.19): before it an exec can't be followed to its end; leave execve and execveat out of policy_events, or out of the policy")
+		case k.Yama >= 3, k.Yama == 2 && !k.CanPtrace:
+			lack("a policy_fn that judges execve needs ptrace(2), which /proc/sys/kernel/yama/ptrace_scope=%d forbids here; 1 is enough", k.Yama)
+		}
+	}
+	if len(missing) > 0 {
+		return &StartError{Step: "kernel", Err: unsupported(strings.Join(missing, "\n"))}
+	}
+
+	// sched_setaffinity(2) takes a mask that holds one core that exists and drops
+	// the others without a word.
+	for _, cpu := range p.cores {
+		if k.CPUs != nil && !slices.Contains(k.CPUs, cpu) {
+			return &StartError{Step: "sched_setaffinity", Err: fmt.Errorf("cpu_cores: core %d does not exist or is offline; there are %v", cpu, k.CPUs)}
+		}
+	}
+	return nil
+}
+
+func orDisable(protection Protection) string {
+	if protection == FSRefer {
+		return "" // disable refuses it
+	}
+	return fmt.Sprintf(", disable=[%q] on every kernel", protection.String())
+}
+
+// required are the protections that the kernel must have.
+func (p *Plan) required() []Protection {
+	var list []Protection
+	for i := range protections {
+		protection := Protection(i)
+		switch {
+		case slices.Contains(p.disabled, protection), slices.Contains(p.degradable, protection):
+		case protection == NetTCP && !p.hasTCP:
+			// The filter lets no inet socket be made, which is as strict.
+		default:
+			list = append(list, protection)
+		}
+	}
+	return list
+}
+
+func (p *Plan) judgesExec() bool {
+	return slices.ContainsFunc(execEvents, p.judges)
+}
+
+// rulesetError makes a StartError of what landlock.Spec.Open says.
+func rulesetError(err error) error {
+	var call *landlock.RulesetError
+	if errors.As(err, &call) {
+		return &StartError{Step: call.Step, Err: call.Err}
+	}
+	return &StartError{Step: "landlock_add_rule", Err: err}
+}

@@ -1,0 +1,54 @@
+package core
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// String prints the whole plan, for people. It is the same for the same policy
+// and kernel; the values of env are part of it.
+func (p *Plan) String() string {
+	var b strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%s: %s\n", name, fmt.Sprintf(format, args...))
+	}
+	line("compiled for", "Linux %s %s", p.kernel.Release, p.kernel.Machine)
+	line("name", "%s", orElse(p.name != "", quote(p.name), "made for each run"))
+	line("cwd", "%s", orElse(p.cwd != "", quote(p.cwd), "the host's"))
+	line("environment", "%s", orElse(p.cleanEnv, "keeps "+strings.Join(keptByCleanEnv, " "), "the host's"))
+	for _, key := range slices.Sorted(maps.Keys(p.env)) {
+		fmt.Fprintf(&b, "  %s=%q\n", key, p.env[key])
+	}
+	if p.maxOpenFiles != nil {
+		line("max_open_files", "%d", *p.maxOpenFiles)
+	}
+	line("max_output", "%d bytes a stream", p.maxOutput)
+	line("cpu_cores", "%s", orElse(p.cores != nil, fmt.Sprint(p.cores), "the host's"))
+	line("no_coredump", "%t", p.noCoredump)
+	line("no_huge_pages", "%t", p.noHugePages)
+	line("no_randomize_memory", "%t", p.noRandomize)
+	line("tcp connect", "%v", p.connectPorts)
+	line("tcp bind", "%v", p.bindPorts)
+	line("allow_degraded", "%v", p.degradable)
+	line("disable", "%v", p.disabled)
+	if p.policyFn == nil {
+		line("policy_fn", "none")
+	} else {
+		line("policy_fn", "asked about %v, each answer within %s", p.events,
+			orElse(p.policyTimeout > 0, p.policyTimeout.String(), "any time"))
+	}
+	line("trapped", "%v", p.trapped)
+	b.WriteString(p.landlock.String())
+	fmt.Fprintf(&b, "seccomp program, %d instructions\n", p.filter.Len())
+	b.WriteString(p.filter.String())
+	return b.String()
+}
+
+func orElse(cond bool, yes, no string) string {
+	if cond {
+		return yes
+	}
+	return no
+}

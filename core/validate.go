@@ -1,0 +1,210 @@
+package core
+
+import (
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sandlock/sandlock/core/internal/bpf"
+)
+
+const (
+	// maxPath is PATH_MAX without the terminating NUL.
+	maxPath = 4095
+	// maxCPU is the last CPU of the largest kernel configuration (NR_CPUS 8192).
+	maxCPU = 8191
+	// maxPolicyTimeout catches units that were mistaken.
+	maxPolicyTimeout = 365 * 24 * time.Hour
+	maxName          = 64
+)
+
+// Syscalls that a PolicyFn can be asked about, policy.md section 9.
+var (
+	builtEvents   = []string{"execve", "execveat"}
+	unbuiltEvents = []string{"connect", "bind", "sendto", "sendmsg", "sendmmsg", "openat"}
+)
+
+// execEvents are the events whose argv has to be protected.
+var execEvents = []string{"execve", "execveat"}
+
+// Validate returns a *ValidationError with every fault of the policy, or nil.
+// What only a start can find, such as a path that doesn't exist, is not among
+// them.
+func (p *Policy) Validate() error {
+	var f faults
+	p.validate(&f)
+	return f.err()
+}
+
+func (p *Policy) validate(f *faults) {
+	checkPaths(f, "fs_readable", p.FSReadable)
+	checkPaths(f, "fs_writable", p.FSWritable)
+	checkPaths(f, "fs_executable", p.FSExecutable)
+	if p.Cwd != "" {
+		checkPath(f, "cwd", p.Cwd)
+	}
+	p.checkEnv(f)
+	if p.Name != "" {
+		if problem := checkName(p.Name); problem != "" {
+			f.add("name", quote(p.Name), "%s", problem)
+		}
+	}
+	if p.MaxOpenFiles != nil && *p.MaxOpenFiles == 0 {
+		f.add("max_open_files", "0", "no program can run without descriptors; give at least 1")
+	}
+	p.checkCPUs(f)
+	parseNetAllow(p.NetAllow, f)
+	parseBindPorts(p.NetAllowBind, f)
+	checkProtections(f, "allow_degraded", p.AllowDegraded)
+	checkProtections(f, "disable", p.Disable)
+	if slices.Contains(p.Disable, FSRefer) {
+		f.add("disable", FSRefer.String(), "it can't be disabled: without it a file could be moved to where more is granted")
+	}
+	p.checkSyscalls(f)
+	p.checkEvents(f)
+	p.checkArgvSafety(f)
+}
+
+func checkPaths(f *faults, field string, paths []string) {
+	for _, name := range paths {
+		checkPath(f, field, name)
+	}
+}
+
+func checkPath(f *faults, field, name string) {
+	switch {
+	case name == "":
+		f.add(field, quote(name), "a path is not empty")
+	case strings.Contains(name, "\x00"):
+		f.add(field, quote(name), "a path holds no NUL byte")
+	case len(name) > maxPath:
+		f.add(field, quote(name), "a path has at most %d bytes", maxPath)
+	}
+}
+
+func (p *Policy) checkEnv(f *faults) {
+	for _, key := range slices.Sorted(maps.Keys(p.Env)) {
+		switch {
+		case key == "":
+			f.add("env", quote(key), "the name of a variable is not empty")
+		case strings.ContainsAny(key, "=\x00"):
+			f.add("env", quote(key), "the name of a variable holds no = and no NUL byte")
+		}
+		if value := p.Env[key]; strings.Contains(value, "\x00") {
+			f.add("env", quote(key)+"="+quote(value), "a value holds no NUL byte")
+		}
+	}
+}
+
+// checkName says what is wrong with the name of a run, "" when it is right.
+func checkName(name string) string {
+	switch {
+	case name == "":
+		return "a name is not empty"
+	case len(name) > maxName:
+		return "a name has at most " + strconv.Itoa(maxName) + " bytes"
+	case strings.ContainsAny(name, "/\x00"):
+		return "a name holds no / and no NUL byte"
+	case name == "." || name == "..":
+		return "a name is neither . nor .."
+	}
+	return ""
+}
+
+func (p *Policy) checkCPUs(f *faults) {
+	if p.CPUCores != nil && len(p.CPUCores) == 0 {
+		f.add("cpu_cores", "[]", "name at least one core, or leave the field out")
+	}
+	for _, cpu := range p.CPUCores {
+		if cpu > maxCPU {
+			f.add("cpu_cores", strconv.FormatUint(uint64(cpu), 10), "there is no such core; the highest is %d", maxCPU)
+		}
+	}
+}
+
+func checkProtections(f *faults, field string, list []Protection) {
+	for _, protection := range list {
+		if !protection.Valid() {
+			f.add(field, strconv.FormatUint(uint64(protection), 10), "unknown protection; known are %s, or 0 to %d", protectionNames(), len(protections)-1)
+		}
+	}
+}
+
+func (p *Policy) checkSyscalls(f *faults) {
+	for _, err := range bpf.CheckNames(bpf.NativeArch(), p.ExtraDenySyscalls, p.ExtraAllowSyscalls) {
+		f.add("extra_deny_syscalls, extra_allow_syscalls", "", "%v", err)
+	}
+}
+
+func (p *Policy) checkEvents(f *faults) {
+	for _, name := range p.PolicyEvents {
+		switch {
+		case slices.Contains(builtEvents, name):
+		case slices.Contains(unbuiltEvents, name):
+			f.add("policy_events", quote(name), "this event is not built yet; there are %s", strings.Join(builtEvents, " and "))
+		default:
+			f.add("policy_events", quote(name), "unknown event; there are %s", strings.Join(builtEvents, " and "))
+		}
+	}
+	value := p.PolicyTimeout.String()
+	switch {
+	case p.PolicyTimeout < 0:
+		f.add("policy_timeout", value, "a timeout is not negative; 0 waits for ever")
+	case p.PolicyTimeout > maxPolicyTimeout:
+		f.add("policy_timeout", value, "give at most %v; 0 waits for ever", maxPolicyTimeout)
+	}
+}
+
+// judgesExec reports whether PolicyFn is asked about an exec.
+func (p *Policy) judgesExec() bool {
+	for _, name := range p.events() {
+		if slices.Contains(execEvents, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// events returns what PolicyFn is asked about, sorted, each once.
+func (p *Policy) events() []string {
+	switch {
+	case p.PolicyFn == nil:
+		return nil
+	case p.PolicyEvents == nil:
+		return builtEvents
+	}
+	return slices.Compact(slices.Sorted(slices.Values(p.PolicyEvents)))
+}
+
+// checkArgvSafety refuses what would let a task write into the memory of one
+// whose argv has been judged: the proof at the exec stop needs memory that nobody
+// else can reach. Where a path only turns out to hold a proc file system when it
+// is opened, landlock.Spec.Open refuses it.
+func (p *Policy) checkArgvSafety(f *faults) {
+	if !p.judgesExec() {
+		return
+	}
+	const why = "together with a policy_fn that judges execve: "
+	for _, name := range p.FSWritable {
+		if clean := cleanAbs(name); clean == "/" || clean == "/proc" || strings.HasPrefix(clean, "/proc/") {
+			f.add("fs_writable", quote(name), why+"/proc/<pid>/mem would be writable, and with it an argv that has been judged; grant narrower paths")
+		}
+	}
+	for _, name := range p.ExtraAllowSyscalls {
+		if slices.Contains([]string{"debug", "ptrace", "process_vm_writev"}, name) {
+			f.add("extra_allow_syscalls", quote(name), why+"a debugger can change an argv that has been judged; leave one of them out")
+		}
+	}
+}
+
+// cleanAbs returns the shortest spelling of an absolute path, without looking at
+// the file system; "" for a relative one.
+func cleanAbs(p string) string {
+	if !path.IsAbs(p) {
+		return ""
+	}
+	return path.Clean(p)
+}
