@@ -1,0 +1,234 @@
+package core
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+)
+
+func TestParseSize(t *testing.T) {
+	for _, tt := range []struct {
+		text string
+		want uint64
+	}{
+		{"0", 0}, {"1", 1}, {"007", 7}, {"64M", 64 << 20}, {"64m", 64 << 20},
+		{"1K", 1024}, {"1G", 1 << 30}, {"1t", 1 << 40}, {" 1.5 G ", 3 << 29}, {"1\tK", 1024},
+		{"0.5K", 512}, {"1.9", 1}, {"0.0001K", 0}, {"0.3K", 307},
+		{"18446744073709551615", math.MaxUint64}, {"16777215T", 16777215 << 40},
+		{"18446744073709551615.9", math.MaxUint64},
+	} {
+		if got, err := ParseSize(tt.text); err != nil || got != tt.want {
+			t.Errorf("%q: %d, %v; want %d", tt.text, got, err, tt.want)
+		}
+	}
+	for _, text := range []string{
+		"", " ", "K", "M1", "1X", "1KB", "1KiB", "1 0", ".5", "5.", "1..2", "-1", "+1", "0x10",
+		"1e3", "1_000", "NaN", "inf", "1,5G", "1K\n", "١", "1 K K", "1KK", "1\x00",
+		"18446744073709551616", "16777216T", strings.Repeat("9", 64), strings.Repeat("9", 1000),
+	} {
+		if got, err := ParseSize(text); err == nil {
+			t.Errorf("%q: %d, want an error", text, got)
+		}
+	}
+}
+
+func FuzzParseSize(f *testing.F) {
+	for _, seed := range []string{"1.5G", "18446744073709551616", "\xffK", " 0.0 t"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		n, err := ParseSize(text)
+		if err != nil {
+			return
+		}
+		if again, err := ParseSize(fmt.Sprint(n)); err != nil || again != n {
+			t.Errorf("%q is %d, and that is %d, %v", text, n, again, err)
+		}
+	})
+}
+
+func TestBindPorts(t *testing.T) {
+	for _, tt := range []struct {
+		items []string
+		want  string
+	}{
+		{nil, "none"}, {[]string{"80"}, "80"}, {[]string{"0"}, "0"}, {[]string{"65535"}, "65535"},
+		{[]string{"443,80"}, "80,443"}, {[]string{"8000-8010"}, "8000-8010"},
+		{[]string{"80", "81", "79,85-90", "88-95"}, "79-81,85-95"},
+		{[]string{"0-65535", "65535"}, "0-65535"},
+		{[]string{"*"}, "any"}, {[]string{"*", "*"}, "any"}, {[]string{"*,*"}, "any"},
+		{[]string{"80", "80"}, "80"}, {[]string{"7-7"}, "7"}, {[]string{"0080"}, "80"},
+	} {
+		var f faults
+		got := parseBindPorts(tt.items, &f)
+		if got.String() != tt.want || f.err() != nil {
+			t.Errorf("%q: %v, %v; want %s", tt.items, got, f.err(), tt.want)
+		}
+	}
+	for _, tt := range []struct {
+		items []string
+		want  string // part of the error
+	}{
+		{[]string{"90-80"}, "reversed; write 80-90"},
+		{[]string{""}, "part is empty"}, {[]string{"80,"}, "part is empty"}, {[]string{",80"}, "part is empty"},
+		{[]string{"80,,81"}, "part is empty"}, {[]string{","}, "part is empty"},
+		{[]string{"65536"}, "out of range"}, {[]string{"1-65536"}, "out of range"},
+		{[]string{"99999999999999999999"}, "out of range"},
+		{[]string{"-1"}, "not a port number"}, {[]string{"1-"}, "not a port number"}, {[]string{"-"}, "not a port number"},
+		{[]string{"1-2-3"}, "not a port number"}, {[]string{"http"}, "not a port number"},
+		{[]string{" 80"}, "not a port number"}, {[]string{"+80"}, "not a port number"}, {[]string{"80.5"}, "not a port number"},
+		{[]string{"*", "80"}, "can't be mixed"}, {[]string{"80", "*"}, "can't be mixed"}, {[]string{"80,*"}, "can't be mixed"},
+		{[]string{"*,"}, "write * alone"}, {[]string{"**"}, "write * alone"}, {[]string{"*-80"}, "not a port number"},
+	} {
+		var f faults
+		parseBindPorts(tt.items, &f)
+		err := f.err()
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%q: error %v, want %q in it", tt.items, err, tt.want)
+			continue
+		}
+		if !strings.HasPrefix(err.Error(), "invalid sandbox: --net-allow-bind: ") {
+			t.Errorf("%q: error %v", tt.items, err)
+		}
+	}
+}
+
+func TestPortSetContains(t *testing.T) {
+	var f faults
+	s := parseBindPorts([]string{"0", "80-90", "100", "200-300", "65535"}, &f)
+	want := func(port int) bool {
+		return port == 0 || 80 <= port && port <= 90 || port == 100 || 200 <= port && port <= 300 || port == 65535
+	}
+	for port := 0; port <= 65535; port++ {
+		if s.contains(uint16(port)) != want(port) {
+			t.Errorf("port %d: %t", port, !want(port))
+		}
+	}
+	if (portSet{}).contains(0) || !(portSet{any: true}).contains(1) {
+		t.Error("the empty set contains 0, or the full one lacks 1")
+	}
+}
+
+func FuzzBindPorts(f *testing.F) {
+	for _, seed := range []string{"80", "*", "1-2,3", "65535-0", ",*"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, item string) {
+		var bad, again faults
+		s := parseBindPorts([]string{item}, &bad)
+		if bad.err() != nil {
+			return
+		}
+		text := strings.ReplaceAll(s.String(), "any", "*")
+		if same := parseBindPorts([]string{text}, &again); same.String() != s.String() || again.err() != nil {
+			t.Errorf("%q is %v, and that is %v, %v", item, s, same, again.err())
+		}
+	})
+}
+
+func TestParseNetRule(t *testing.T) {
+	for _, tt := range []struct {
+		rule string
+		want netRule
+	}{
+		{"tcp://:80", netRule{scheme: "tcp", ports: []uint16{80}}},
+		{"tcp://*:80,443", netRule{scheme: "tcp", ports: []uint16{80, 443}}},
+		{"TCP://:1", netRule{scheme: "tcp", ports: []uint16{1}}},
+		{"tcp://*", netRule{scheme: "tcp", allPorts: true}},
+		{"tcp://*:*", netRule{scheme: "tcp", allPorts: true}},
+		{":80", netRule{ports: []uint16{80}}},
+		{"*", netRule{allPorts: true}},
+		{"example.com", netRule{target: "example.com", allPorts: true}},
+		{"example.com.:443", netRule{target: "example.com.", ports: []uint16{443}}},
+		{"a_b.x-y.io:1", netRule{target: "a_b.x-y.io", ports: []uint16{1}}},
+		{"udp://1.1.1.1:53", netRule{scheme: "udp", target: "1.1.1.1", ports: []uint16{53}}},
+		{"10.0.0.0/8:80", netRule{target: "10.0.0.0/8", ports: []uint16{80}}},
+		{"tcp://[::1]:80", netRule{scheme: "tcp", target: "::1", ports: []uint16{80}}},
+		{"[::1]", netRule{target: "::1", allPorts: true}},
+		{"2001:db8::1", netRule{target: "2001:db8::1", allPorts: true}},
+		{"2001:db8::/32", netRule{target: "2001:db8::/32", allPorts: true}},
+		{"[2001:db8::/32]:80", netRule{target: "2001:db8::/32", ports: []uint16{80}}},
+		{"[2001:db8::]/32:80", netRule{target: "2001:db8::/32", ports: []uint16{80}}},
+		{"icmp://8.8.8.8", netRule{scheme: "icmp", target: "8.8.8.8", allPorts: true}},
+	} {
+		got, err := parseNetRule(tt.rule)
+		if err != nil || fmt.Sprint(got) != fmt.Sprint(tt.want) {
+			t.Errorf("%q: %+v, %v; want %+v", tt.rule, got, err, tt.want)
+		}
+	}
+	for _, tt := range []struct {
+		rule, want string // want: the beginning of the error
+	}{
+		{"", "at byte 0: there is no target"},
+		{"tcp://", "at byte 6: there is no target"},
+		{"http://x", "at byte 0: unknown scheme"},
+		{"://x", "at byte 0: unknown scheme"},
+		{"tcp://:", "at byte 7: a port is missing"},
+		{"tcp://:0", "at byte 7: port 0"},
+		{"tcp://:80,0", "at byte 10: port 0"},
+		{"tcp://:80,", "at byte 10: a port is missing"},
+		{"tcp://:80,*", "at byte 10: * can't be mixed"},
+		{"tcp://:*,80", "at byte 7: * can't be mixed"},
+		{"tcp://:65536", `at byte 7: "65536" is not a port`},
+		{"tcp://:http", `at byte 7: "http" is not a port`},
+		{"tcp://: 80", `at byte 7: " 80" is not a port`},
+		{"tcp://:80-90", `at byte 7: "80-90" is not a port`},
+		{"icmp://1.1.1.1:80", "at byte 15: icmp has no ports"},
+		{"[::1", "at byte 0: the [ is not closed"},
+		{"tcp://[1.2.3.4]:80", "at byte 7: only an IPv6 address"},
+		{"[::1]x", "at byte 5: a : and ports"},
+		{"1.2.3.4/33", `at byte 0: "1.2.3.4/33" is not a network`},
+		{"1.2.3", `at byte 0: "1.2.3" is not an address`},
+		{"256.1.1.1:80", `at byte 0: "256.1.1.1" is not an address`},
+		{"1:2:3", `at byte 0: "1:2:3" is not an IPv6 address`},
+		{"tcp://exa mple", `at byte 6: "exa mple" is neither`},
+		{"*.example.com", `at byte 0: "*.example.com" is neither`},
+		{"a..b", `at byte 0: "a..b": each label`},
+		{"-a", `at byte 0: "-a": a label`},
+		{"x\x00", `at byte 0: "x\x00" is neither`},
+		{strings.Repeat("a", 64), `at byte 0: "aaaa`},
+		{strings.Repeat("a.", 127) + "a", "at byte 0: a host name has"},
+	} {
+		if got, err := parseNetRule(tt.rule); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+			t.Errorf("%q: %+v, %v; want the error %q", tt.rule, got, err, tt.want)
+		}
+	}
+}
+
+// Only what Landlock carries out alone is built: a TCP rule for any address.
+func TestNetRuleBuilt(t *testing.T) {
+	for rule, built := range map[string]bool{
+		"tcp://:80": true, "tcp://:1,2,3": true, "tcp://*:80": true,
+		":80": false, "udp://:80": false, "tcp://*": false, "tcp://:*": false, "tcp://1.2.3.4:80": false,
+		"tcp://host:80": false, "icmp://*": false, "*": false, "tcp://[::]:80": false, "tcp://0.0.0.0/0:80": false,
+	} {
+		r, err := parseNetRule(rule)
+		if err != nil || r.built() != built {
+			t.Errorf("%q: built %t, %v", rule, r.built(), err)
+		}
+	}
+}
+
+func FuzzNetRule(f *testing.F) {
+	for _, seed := range []string{"tcp://:80,443", "[::1]/8:*", "udp://a.b", "icmp://[", ":,", "tcp://\xff:1"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, rule string) {
+		r, err := parseNetRule(rule)
+		if err != nil {
+			return
+		}
+		if !r.allPorts && len(r.ports) == 0 {
+			t.Errorf("%q: neither ports nor all of them", rule)
+		}
+		for _, port := range r.ports {
+			if port == 0 {
+				t.Errorf("%q grants port 0", rule)
+			}
+		}
+		if r.built() && !strings.HasPrefix(strings.ToLower(rule), "tcp://") {
+			t.Errorf("%q is built", rule)
+		}
+	})
+}

@@ -1,0 +1,185 @@
+package core
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func compile(t *testing.T, edit func(p *Policy)) *Plan {
+	t.Helper()
+	p := NewPolicy()
+	edit(p)
+	plan, err := p.CompileFor(full())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
+func TestPlanString(t *testing.T) {
+	edit := func(p *Policy) {
+		p.FSReadable, p.FSWritable = []string{"/usr", "/lib"}, []string{"/tmp"}
+		p.FSExecutable = []string{"/usr/bin"}
+		p.Cwd, p.Name = "/tmp", "build"
+		p.Env = map[string]string{"B": "2", "A": "1\n", "C": ""}
+		p.CleanEnv, p.NoCoredump, p.NoHugePages, p.NoRandomizeMemory = true, true, true, true
+		p.MaxOpenFiles, p.CPUCores = ptr(uint32(64)), []uint32{2, 0, 2}
+		p.NetAllow, p.NetAllowBind = []string{"tcp://:443,80"}, []string{"8000-8010"}
+		p.Disable, p.AllowDegraded = []Protection{FSIoctlDev}, []Protection{SignalScope, FSRefer}
+		p.PolicyFn = allow
+	}
+	text := compile(t, edit).String()
+	want := `compiled for: Linux 6.18.0 x86_64
+name: "build"
+cwd: "/tmp"
+environment: keeps PATH HOME USER TERM LANG
+  A="1\n"
+  B="2"
+  C=""
+max_open_files: 64
+max_output: 67108864 bytes a stream
+cpu_cores: [0 2]
+no_coredump: true
+no_huge_pages: true
+no_randomize_memory: true
+tcp connect: 80,443
+tcp bind: 8000-8010
+allow_degraded: [fs-refer signal-scope]
+disable: [fs-ioctl-dev]
+policy_fn: asked about [execve execveat], each answer within 30s
+trapped: [execve execveat listen]
+landlock ABI 7
+  handled fs: execute write_file read_file read_dir remove_dir remove_file make_char make_dir make_reg make_sock make_fifo make_block make_sym refer truncate
+  handled net: bind_tcp connect_tcp
+  scoped: abstract_unix_socket signal
+  fs_readable "/usr": read_file read_dir
+  fs_readable "/lib": read_file read_dir
+  fs_writable "/tmp": write_file read_file read_dir remove_dir remove_file make_dir make_reg make_sock make_fifo make_sym refer truncate
+  fs_executable "/usr/bin": execute
+  port 80: connect_tcp
+  port 443: connect_tcp
+  port 8000-8010: bind_tcp
+  no writable path may hold a proc file system
+seccomp program, `
+	if !strings.HasPrefix(text, want) {
+		t.Errorf("got\n%s\nwant it to begin with\n%s", text, want)
+	}
+	for range 3 {
+		if again := compile(t, edit).String(); again != text {
+			t.Fatal("a second plan of the same policy prints otherwise")
+		}
+	}
+}
+
+func TestPlanIsItsOwn(t *testing.T) {
+	p := NewPolicy()
+	p.FSReadable, p.FSWritable, p.FSExecutable = []string{"/a"}, []string{"/b"}, []string{"/c"}
+	p.Env = map[string]string{"A": "1"}
+	p.MaxOpenFiles, p.CPUCores = ptr(uint32(64)), []uint32{0}
+	p.NetAllow, p.NetAllowBind = []string{"tcp://:80"}, []string{"80"}
+	p.ExtraDenySyscalls = []string{"mkdir"}
+	p.AllowDegraded, p.Disable = []Protection{FSTruncate}, []Protection{FSTruncate}
+	p.PolicyFn, p.PolicyEvents = allow, []string{"execve"}
+	plan, err := p.CompileFor(full())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := plan.String()
+
+	p.FSReadable[0], p.FSWritable[0], p.FSExecutable[0] = "/x", "/x", "/x"
+	p.Env["A"], p.Env["B"] = "2", "2"
+	*p.MaxOpenFiles, p.CPUCores[0] = 1, 1
+	p.NetAllow[0], p.NetAllowBind[0] = "tcp://:1", "1"
+	p.ExtraDenySyscalls[0] = "rmdir"
+	p.AllowDegraded[0], p.Disable[0] = NetTCP, NetTCP
+	p.PolicyFn, p.PolicyEvents[0] = nil, "execveat"
+	if after := plan.String(); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+	if plan.judges("execveat") || !plan.judges("execve") || plan.policyFn == nil {
+		t.Error("the events changed")
+	}
+}
+
+func TestTrapped(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		edit func(p *Policy)
+		want []string
+	}{
+		{"nothing", func(p *Policy) {}, nil},
+		{"events without policy_fn", func(p *Policy) { p.PolicyEvents = []string{"execve"} }, nil},
+		{"policy_fn", func(p *Policy) { p.PolicyFn = allow }, []string{"execve", "execveat"}},
+		{"one event", func(p *Policy) { p.PolicyFn, p.PolicyEvents = allow, []string{"execveat", "execveat"} }, []string{"execveat"}},
+		{"no event", func(p *Policy) { p.PolicyFn, p.PolicyEvents = allow, []string{} }, nil},
+		{"connect", func(p *Policy) { p.NetAllow = []string{"tcp://:80"} }, []string{"listen"}},
+		{"bind", func(p *Policy) { p.NetAllowBind = []string{"80"} }, []string{"listen"}},
+		{"bind any", func(p *Policy) { p.NetAllowBind = []string{"*"} }, nil},
+		{"bind port 0", func(p *Policy) { p.NetAllowBind = []string{"0", "80"} }, nil},
+		{"without net-tcp", func(p *Policy) { p.NetAllowBind, p.Disable = []string{"80"}, []Protection{NetTCP} }, nil},
+		{"both", func(p *Policy) { p.NetAllow, p.PolicyFn = []string{"tcp://:80"}, allow }, []string{"execve", "execveat", "listen"}},
+	} {
+		plan := compile(t, tt.edit)
+		if !slices.Equal(plan.trapped, tt.want) || plan.traps != (len(tt.want) > 0) ||
+			plan.trapsListen != slices.Contains(tt.want, "listen") {
+			t.Errorf("%s: %q, want %q", tt.name, plan.trapped, tt.want)
+		}
+	}
+}
+
+func TestPorts(t *testing.T) {
+	plan := compile(t, func(p *Policy) { p.NetAllow, p.NetAllowBind = []string{"tcp://:80"}, []string{"8000"} })
+	if plan.mayListen(80) || !plan.mayListen(8000) || plan.mayListen(0) {
+		t.Error("what may be listened on is not what may be bound")
+	}
+	if !compile(t, func(p *Policy) { p.NetAllowBind = []string{"*"} }).mayListen(1) {
+		t.Error("* does not allow to listen")
+	}
+}
+
+func TestScopes(t *testing.T) {
+	for _, tt := range []struct {
+		disable          []Protection
+		signal, abstract bool
+	}{
+		{nil, true, true},
+		{[]Protection{SignalScope}, false, true},
+		{[]Protection{AbstractUnixSocketScope, SignalScope}, false, false},
+	} {
+		plan := compile(t, func(p *Policy) { p.Disable = tt.disable })
+		if plan.scopeSignal != tt.signal || plan.scopeAbstract != tt.abstract {
+			t.Errorf("without %v: %t %t", tt.disable, plan.scopeSignal, plan.scopeAbstract)
+		}
+	}
+}
+
+func TestOpenRuleset(t *testing.T) {
+	if LandlockABIVersion() < 1 {
+		t.Skip("no Landlock")
+	}
+	p := NewPolicy()
+	p.FSReadable = []string{"/nope", "/usr", "/nope/either"}
+	plan, err := p.Compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = plan.openRuleset()
+	want := "landlock_add_rule: fs_readable: /nope: no such file or directory; fs_readable: /nope/either: no such file or directory"
+	var start *StartError
+	if err == nil || err.Error() != want || !errors.As(err, &start) || !errors.Is(err, unix.ENOENT) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	p.FSReadable = []string{"/usr"}
+	if plan, err = p.Compile(); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := plan.openRuleset()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(fd)
+}
