@@ -1,47 +1,400 @@
 package core
 
 import (
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/sandlock/sandlock/core/internal/handler"
+	"github.com/sandlock/sandlock/core/internal/notify"
+	"github.com/sandlock/sandlock/core/internal/sys"
+	"github.com/sandlock/sandlock/core/internal/warden"
+	"golang.org/x/sys/unix"
 )
 
 // Sandbox is one run: the kernel objects of one command and all that it starts.
 // Kill, PID and PollFD may be called from any thread at any time; the other
 // methods by one thread at a time.
-type Sandbox struct{}
+type Sandbox struct {
+	plan    *Plan
+	name    string
+	path    string
+	onClose func()
+	warden  *warden.Warden
+	pid     atomic.Int32
 
-var errStub = errors.New("stub")
+	listener *notify.Listener // nil when nothing is trapped
+	exec     *handler.Exec
+	verdicts *dispatcher
+	terminal *terminal // nil unless interactive
+
+	out, errs stream
+
+	timedOut    atomic.Bool
+	firstDenied atomic.Bool // policy_fn denied the command itself
+	// killedBecause says why the command was killed at an exec stop: a string.
+	killedBecause atomic.Value
+
+	mu     sync.Mutex // guards what follows
+	log    []string
+	done   int // eventfd: readable when the run is over; -1 before it is needed
+	over   bool
+	result *Result
+	err    error
+	closed bool
+}
+
+const (
+	maxLog     = 256
+	maxLogLine = 4096
+)
+
+// keepCapabilities are those that a command run by root keeps: what it takes to
+// own and reach the files that the ruleset grants, to drop to another user and
+// to bind low ports. All others act outside the sandbox: capabilities(7).
+const keepCapabilities = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH |
+	1<<unix.CAP_FOWNER | 1<<unix.CAP_FSETID | 1<<unix.CAP_KILL | 1<<unix.CAP_SETGID | 1<<unix.CAP_SETUID |
+	1<<unix.CAP_SETPCAP | 1<<unix.CAP_NET_BIND_SERVICE
 
 // Create confines a child and parks it before its exec. A policy that this
 // kernel or file system cannot carry out is an error here, a *StartError with
 // the failing step.
-func (p *Plan) Create(cmd Command) (*Sandbox, error) { return nil, errStub }
+func (p *Plan) Create(cmd Command) (*Sandbox, error) {
+	s, err := p.launch(cmd, true)
+	if err != nil {
+		return nil, err
+	}
+	go s.collect(time.Time{})
+	return s, nil
+}
 
-// Run creates, starts and waits on the calling thread. timeout 0 is none.
-func (p *Plan) Run(cmd Command, timeout time.Duration) (*Result, error) { return nil, errStub }
+// Run creates, starts and waits on the calling thread. timeout 0 is none. A
+// command that can't be started is an error, not a result.
+func (p *Plan) Run(cmd Command, timeout time.Duration) (*Result, error) {
+	var deadline time.Time
+	if timeout > 0 {
+		deadline = time.Now().Add(timeout)
+	}
+	s, err := p.launch(cmd, false)
+	if err != nil {
+		return nil, err
+	}
+	s.collect(deadline)
+	return s.result, s.err
+}
 
-// Start releases the parked child; an exec that fails (no such file) is an error here
-// or, where the exec is itself judged, of Wait.
-func (s *Sandbox) Start() error { return errStub }
+// RunInteractive runs cmd on the host's own standard streams, gives it the
+// terminal, if they are one, and takes it back. It returns the exit code, or -1
+// when the command did not exit by itself.
+func (p *Plan) RunInteractive(cmd Command) (int, error) {
+	cmd.Interactive = true
+	r, err := p.Run(cmd, 0)
+	if err != nil {
+		return -1, err
+	}
+	return r.ExitCode, nil
+}
+
+// launch does all that Create does but for the collector, which its caller runs.
+func (p *Plan) launch(cmd Command, park bool) (_ *Sandbox, err error) {
+	s := &Sandbox{plan: p, done: -1, onClose: cmd.OnClose}
+	s.out.fd, s.errs.fd = -1, -1
+	if s.onClose == nil {
+		s.onClose = func() {}
+	}
+	defer func() {
+		if err != nil {
+			s.release()
+			s.onClose()
+		}
+	}()
+	if err := cmd.check(); err != nil {
+		return nil, err
+	}
+	if err := p.check(hostKernel()); err != nil {
+		return nil, err
+	}
+	if s.name, err = takeName(cmd.Name, p.name); err != nil {
+		return nil, err
+	}
+	base := cmd.Environ
+	if base == nil {
+		base = os.Environ()
+	}
+	env := p.environ(base)
+	if s.path, err = p.lookPath(cmd.Argv[0], env, p.cwd); err != nil {
+		return nil, err
+	}
+	spec := &warden.Spec{
+		Path: s.path, Argv: cmd.Argv, Env: env, Filter: p.filter.Bytes(),
+		Park: park, Listener: p.traps, Interactive: cmd.Interactive, TTY: -1,
+		NoCore: p.noCoredump, NoTHP: p.noHugePages, NoRandomize: p.noRandomize,
+		NoFile: p.maxOpenFiles, Cores: p.cores,
+		KeepCaps: keepCapabilities, Ruleset: -1, Cwd: -1,
+	}
+	// The killer's own domain needs what the policy's signal scope needs. With
+	// that scope off, a domain around the command would restrict it all the same.
+	if p.scopeSignal {
+		spec.KillerScope = landlockScopeSignal
+	}
+	var mine fdList // descriptors that only the spawn needs
+	defer mine.close()
+	if spec.Ruleset, err = mine.keep(p.landlock.Open()); err != nil {
+		return nil, err
+	}
+	if p.cwd != "" {
+		fd, err := unix.Open(p.cwd, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if spec.Cwd, err = mine.keep(fd, err); err != nil {
+			return nil, &StartError{Step: "cwd", Path: p.cwd, Err: err}
+		}
+	}
+	if err := s.connectStdio(&cmd, spec, &mine); err != nil {
+		return nil, err
+	}
+	if s.warden, err = warden.Start(spec); err != nil {
+		return nil, &StartError{Step: "warden", Err: err}
+	}
+	if park {
+		if s.done, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+			return nil, &StartError{Step: "eventfd", Err: err}
+		}
+		sys.Opened(s.done)
+	}
+	if park || p.traps {
+		if err := s.awaitCreated(); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// awaitCreated waits until the child is confined and takes over the listener.
+func (s *Sandbox) awaitCreated() error {
+	m, fd, err := s.warden.Receive()
+	if err != nil {
+		return &StartError{Step: "warden", Err: err}
+	}
+	if m.Type == warden.End {
+		return s.stepError(m)
+	}
+	s.pid.Store(m.PID)
+	if !s.plan.traps {
+		return nil
+	}
+	if fd < 0 {
+		return &StartError{Step: "seccomp", Err: errors.New("no listener came with the confined child")}
+	}
+	handlers := s.handlers()
+	l, err := notify.Serve(fd, !hostKernel().receiveEnds(), handlers, func(err error) {
+		s.logf("the supervisor failed, the sandbox is ended: %v", err)
+		s.warden.Kill()
+	})
+	if err != nil {
+		return &StartError{Step: "eventfd", Err: err}
+	}
+	s.listener = l
+	s.verdicts.attach(l)
+	return nil
+}
+
+func (s *Sandbox) stepError(m warden.Message) error {
+	e := &StartError{Step: m.Step.String(), Err: unix.Errno(m.Errno)}
+	switch m.Step {
+	case warden.StepExec:
+		e.Path = s.path
+	case warden.StepCwd:
+		e.Path = s.plan.cwd
+	}
+	if m.Step == warden.StepExec && s.firstDenied.Load() {
+		return fmt.Errorf("%w (policy_fn denied it)", e)
+	}
+	return e
+}
+
+// check refuses what no policy is needed to refuse.
+func (c *Command) check() error {
+	if len(c.Argv) == 0 {
+		return errors.New("argv is empty: there is no command to run")
+	}
+	for i, a := range c.Argv {
+		if strings.IndexByte(a, 0) >= 0 {
+			return fmt.Errorf("argv[%d]: %q holds a NUL byte", i, a)
+		}
+	}
+	return nil
+}
+
+// connectStdio opens what becomes the command's 0, 1 and 2, and our ends.
+func (s *Sandbox) connectStdio(cmd *Command, spec *warden.Spec, mine *fdList) error {
+	if cmd.Interactive {
+		spec.Stdio = []int{0, 1, 2}
+		s.terminal = openTerminal(spec)
+		return nil
+	}
+	in := cmd.Stdin
+	if in < 0 {
+		fd, err := mine.keep(unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0))
+		if err != nil {
+			return &StartError{Step: "open", Path: "/dev/null", Err: err}
+		}
+		in = fd
+	}
+	spec.Stdio = []int{in, -1, -1}
+	for i, st := range []*stream{&s.out, &s.errs} {
+		var p [2]int
+		if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+			return &StartError{Step: "pipe", Err: err}
+		}
+		mine.keep(p[1], nil)
+		spec.Stdio[1+i] = p[1]
+		st.fd, st.limit = sys.Opened(p[0]), s.plan.maxOutput
+		if err := unix.SetNonblock(p[0], true); err != nil {
+			return &StartError{Step: "pipe", Err: err}
+		}
+	}
+	return nil
+}
+
+// Start releases the parked child. An exec that fails is an error of Wait.
+func (s *Sandbox) Start() error { return s.warden.Go() }
 
 // PID of the command, 0 when there is none.
-func (s *Sandbox) PID() int { return 0 }
+func (s *Sandbox) PID() int { return int(s.pid.Load()) }
+
+// Name of the run.
+func (s *Sandbox) Name() string { return s.name }
 
 // Kill ends every task of the sandbox; already over is success.
-func (s *Sandbox) Kill() error { return errStub }
+func (s *Sandbox) Kill() error { s.warden.Kill(); return nil }
+
+var errOver = errors.New("the sandbox is not running")
 
 // Pause stops every task of the sandbox with SIGSTOP; Resume continues them.
-func (s *Sandbox) Pause() error  { return errStub }
-func (s *Sandbox) Resume() error { return errStub }
+// Both return when it is done.
+func (s *Sandbox) Pause() error  { return s.signalAll(s.warden.Pause, unix.SIGSTOP) }
+func (s *Sandbox) Resume() error { return s.signalAll(s.warden.Resume, unix.SIGCONT) }
+
+func (s *Sandbox) signalAll(byKiller func() error, sig unix.Signal) error {
+	if !s.plan.scopeSignal {
+		return signalDescendants(s.warden.PID(), sig)
+	}
+	if err := byKiller(); err != nil {
+		return errOver
+	}
+	return nil
+}
 
 // PollFD returns a descriptor, owned by the sandbox and valid until Close, that
 // is readable when the run is over.
-func (s *Sandbox) PollFD() (int, error) { return -1, errStub }
+func (s *Sandbox) PollFD() (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done < 0 {
+		return -1, errOver
+	}
+	return s.done, nil
+}
+
+// await waits for the end of the run, at most for timeout unless it is 0.
+func (s *Sandbox) await(timeout time.Duration) bool {
+	s.mu.Lock()
+	fd, closed := s.done, s.closed
+	s.mu.Unlock()
+	if closed {
+		return true
+	}
+	var deadline time.Time
+	if timeout > 0 {
+		deadline = time.Now().Add(timeout)
+	}
+	return pollUntil([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, deadline)
+}
 
 // Wait blocks until the run is over. timeout 0 is no limit; when it expires the
 // sandbox is killed and the result says TimedOut. Later calls return the same.
-func (s *Sandbox) Wait(timeout time.Duration) (*Result, error) { return nil, errStub }
+func (s *Sandbox) Wait(timeout time.Duration) (*Result, error) {
+	if !s.await(timeout) {
+		s.timedOut.Store(true)
+		s.warden.Kill()
+		s.await(0)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.over {
+		return nil, errOver
+	}
+	return s.result, s.err
+}
 
 // Close kills the sandbox if it runs, reaps it and frees what it holds. It may be
-// called more than once.
-func (s *Sandbox) Close() {}
+// called more than once. It does not wait for a PolicyFn that is still running.
+func (s *Sandbox) Close() {
+	s.warden.Kill()
+	s.await(0)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.closed = true
+		sys.Closing(s.done)
+		unix.Close(s.done)
+		s.done = -1
+	}
+}
+
+// finish publishes the outcome and gives back all but the done descriptor.
+func (s *Sandbox) finish(r *Result, err error) {
+	if s.listener != nil {
+		s.listener.Wait()
+	}
+	s.release()
+	if s.verdicts != nil {
+		s.verdicts.close(s.onClose)
+	} else {
+		s.onClose()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r != nil {
+		r.Log = s.log
+	}
+	s.over, s.result, s.err = true, r, err
+	if s.done >= 0 {
+		var one [8]byte
+		binary.NativeEndian.PutUint64(one[:], 1)
+		unix.Write(s.done, one[:])
+	}
+}
+
+// release frees what a run holds, however far it came; a sandbox that still
+// runs is ended.
+func (s *Sandbox) release() {
+	if s.warden != nil {
+		s.warden.Kill()
+		s.warden.Reap()
+		s.warden.Close()
+	}
+	if s.terminal != nil {
+		s.terminal.restore()
+	}
+	s.out.close()
+	s.errs.close()
+	dropName(s.name)
+}
+
+// logf keeps a line for the result.
+func (s *Sandbox) logf(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	if len(line) > maxLogLine {
+		line = line[:maxLogLine] + "…"
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.log) < maxLog {
+		s.log = append(s.log, line)
+	}
+}

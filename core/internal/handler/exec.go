@@ -1,0 +1,220 @@
+// Package handler decides notifications, one file a family of system calls:
+// decode, event, verdict, act. It knows neither the C ABI nor the policy's form.
+package handler
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sandlock/sandlock/core/internal/notify"
+	"github.com/sandlock/sandlock/core/internal/warden"
+	"golang.org/x/sys/unix"
+)
+
+// ExecEvent is a command line that a task of the sandbox is about to execute,
+// or, at the exec stop, has become.
+type ExecEvent struct {
+	Syscall   string
+	PID, PPID uint32
+	Argv      []string
+}
+
+// Tracer carries out what was decided about an exec; the warden is one.
+type Tracer interface {
+	Approve(tid int32, id uint64) error
+	Release(id uint64) error
+	Refuse(id uint64) error
+}
+
+// Exec judges execve and execveat. DESIGN, "The life of an exec with a policy
+// callback": the verdict falls on a copy of argv; what was approved is proved at
+// the ptrace exec stop, where the new image has not run an instruction yet and
+// its arguments lie in memory that nobody else has.
+type Exec struct {
+	// Judge has ev decided and answers once, from any goroutine: 0 allows.
+	Judge  func(ev ExecEvent, answer func(unix.Errno))
+	Tracer Tracer
+	// Log takes a sentence for the user.
+	Log func(format string, args ...any)
+	// ReadTimeout bounds the reading of the caller's memory.
+	ReadTimeout time.Duration
+
+	mu     sync.Mutex
+	flying map[uint64]*approval // by notification id
+	groups map[uint32][]func()  // by thread group with an approved exec in flight: who waits for its outcome
+}
+
+// approval is an exec between its verdict and its outcome.
+type approval struct {
+	r    *notify.Request
+	tgid uint32
+	ev   ExecEvent
+}
+
+// maxReaders bounds the threads that read callers' memory at the same time.
+const maxReaders = 64
+
+var readers = make(chan struct{}, maxReaders)
+
+// Handle is the [notify.Handler] of execve and execveat.
+func (e *Exec) Handle(r *notify.Request) {
+	argvAt, name := r.Data.Args[1], "execve"
+	if r.Data.Nr == unix.SYS_EXECVEAT {
+		argvAt, name = r.Data.Args[2], "execveat"
+	}
+	l := r.Listener()
+	l.Hold()
+	go e.read(r, name, argvAt, l.After(e.ReadTimeout, func() {
+		if r.Claim() {
+			e.Log("%s of task %d denied: its memory could not be read in time", name, r.TID)
+			r.AnswerClaimed(0, unix.EPERM)
+		}
+	}))
+}
+
+func (e *Exec) read(r *notify.Request, name string, argvAt uint64, cancel func()) {
+	defer e.guard(r)
+	readers <- struct{}{}
+	argv, err := readArgv(r, argvAt)
+	<-readers
+	tgid, ppid, taskErr := readTask(r.TID)
+	cancel()
+	deny := func(errno unix.Errno) {
+		r.Errno(errno)
+		r.Listener().Release()
+	}
+	switch {
+	case !r.Valid():
+		deny(unix.EPERM)
+	case errors.Is(err, unix.E2BIG):
+		deny(unix.E2BIG)
+	case errors.Is(err, unix.EFAULT):
+		deny(unix.EFAULT)
+	case err != nil || taskErr != nil:
+		e.Log("%s of task %d denied: its arguments can't be read: %v", name, r.TID, errors.Join(err, taskErr))
+		deny(unix.EPERM)
+	default:
+		a := &approval{r, tgid, ExecEvent{name, tgid, ppid, argv}}
+		e.Judge(a.ev, func(errno unix.Errno) {
+			if errno != 0 {
+				deny(errno)
+				return
+			}
+			e.approve(a)
+		})
+	}
+}
+
+// guard turns a panic in a goroutine of the supervisor into a denial.
+func (e *Exec) guard(r *notify.Request) {
+	if p := recover(); p != nil {
+		e.Log("BUG(sandlock): %v, please report", p)
+		r.Errno(unix.EPERM)
+	}
+}
+
+// approve lets the exec run under the tracer, one at a time in a thread group:
+// the seize of a second thread would block in the kernel while the first is
+// past the point of no return.
+func (e *Exec) approve(a *approval) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if waiting, busy := e.groups[a.tgid]; busy {
+		e.groups[a.tgid] = append(waiting, func() { e.approve(a) })
+		return
+	}
+	if !a.r.Claim() {
+		a.r.Listener().Release() // answered by its deadline
+		return
+	}
+	if e.flying == nil {
+		e.flying, e.groups = map[uint64]*approval{}, map[uint32][]func(){}
+	}
+	e.flying[a.r.ID] = a
+	e.groups[a.tgid] = nil
+	if err := e.Tracer.Approve(int32(a.r.TID), a.r.ID); err != nil {
+		a.r.AnswerClaimed(0, unix.EPERM)
+		e.landed(a)
+	}
+}
+
+// landed forgets an approval whose outcome is known and lets the next exec of
+// its thread group go on. e.mu is held.
+func (e *Exec) landed(a *approval) {
+	delete(e.flying, a.r.ID)
+	waiting := e.groups[a.tgid]
+	delete(e.groups, a.tgid)
+	for _, next := range waiting {
+		go next()
+	}
+	a.r.Listener().Release()
+}
+
+// Outcome takes the tracer's report about an approved exec.
+func (e *Exec) Outcome(m warden.Message) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	a := e.flying[m.ID]
+	if a == nil {
+		return
+	}
+	if m.Type == warden.Exec {
+		go e.prove(a, m.PID)
+		return
+	}
+	if m.Reason == warden.ExecRefused {
+		e.Log("%s %q of process %d denied: it can't be traced (%v), so its arguments can't be protected",
+			a.ev.Syscall, a.ev.Argv, a.ev.PID, unix.Errno(m.Errno))
+		a.r.AnswerClaimed(0, unix.EPERM)
+	}
+	e.landed(a)
+}
+
+// prove compares the arguments in the new image with the approved ones. What is
+// different (a script's interpreter, a binfmt handler, a cheat) is an event of
+// its own; anything but allow is the end of the task.
+func (e *Exec) prove(a *approval, pid int32) {
+	argv, err := readCmdline(pid)
+	if err == nil && slices.Equal(argv, a.ev.Argv) {
+		e.settle(a, true)
+		return
+	}
+	if err != nil {
+		e.Log("process %d killed: its arguments can't be read after its exec: %v", pid, err)
+		e.settle(a, false)
+		return
+	}
+	ev := a.ev
+	ev.PID, ev.Argv = uint32(pid), argv
+	e.Judge(ev, func(errno unix.Errno) {
+		if errno != 0 {
+			e.Log("process %d killed: %q became %q, which was not allowed", pid, a.ev.Argv, argv)
+		}
+		e.settle(a, errno == 0)
+	})
+}
+
+func (e *Exec) settle(a *approval, allow bool) {
+	order := e.Tracer.Refuse
+	if allow {
+		order = e.Tracer.Release
+	}
+	// An order that can't be given means that the tracer is gone, and the kernel
+	// has killed what it traced (PTRACE_O_EXITKILL).
+	_ = order(a.r.ID)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.flying[a.r.ID] == a {
+		e.landed(a)
+	}
+}
+
+// String says what is in flight, for bug reports.
+func (e *Exec) String() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return fmt.Sprintf("%d execs in flight", len(e.flying))
+}

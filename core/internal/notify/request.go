@@ -1,0 +1,93 @@
+package notify
+
+import (
+	"os"
+	"sync/atomic"
+
+	"github.com/sandlock/sandlock/core/internal/sys"
+	"golang.org/x/sys/unix"
+)
+
+// Request is one notification: a thread of the sandbox that waits for an answer.
+// It is answered once; whoever claims it first may do so.
+type Request struct {
+	sys.Notification
+	l       *Listener
+	claimed atomic.Bool
+}
+
+// Listener that the request came from.
+func (r *Request) Listener() *Listener { return r.l }
+
+// Claim reports whether the caller is the one who answers, itself or through
+// somebody who holds a copy of the listener.
+func (r *Request) Claim() bool { return r.claimed.CompareAndSwap(false, true) }
+
+// Errno makes the call fail with e, if nobody has answered yet.
+func (r *Request) Errno(e unix.Errno) {
+	if r.Claim() {
+		r.AnswerClaimed(0, e)
+	}
+}
+
+// Return makes the call return v, if nobody has answered yet.
+func (r *Request) Return(v int64) {
+	if r.Claim() {
+		r.AnswerClaimed(v, 0)
+	}
+}
+
+// AnswerClaimed answers a request that the caller has claimed. A task that is
+// gone needs no answer.
+func (r *Request) AnswerClaimed(v int64, e unix.Errno) {
+	resp := sys.NotificationResponse{ID: r.ID, Val: v, Error: -int32(e)}
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	if !r.l.closed {
+		_ = sys.SendResponse(r.l.fd, &resp)
+	}
+}
+
+// AnswerContinue lets the kernel run the call, if nobody has answered yet. The
+// kernel reads the caller's memory again: no decision may rest on what was read.
+func (r *Request) AnswerContinue() {
+	if !r.Claim() {
+		return
+	}
+	resp := sys.NotificationResponse{ID: r.ID}
+	resp.Continue()
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	if !r.l.closed {
+		_ = sys.SendResponse(r.l.fd, &resp)
+	}
+}
+
+// Valid reports whether the very thread that made the request still waits. What
+// was read through its thread id before that was read from it.
+func (r *Request) Valid() bool {
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	return !r.l.closed && sys.NotificationValid(r.l.fd, r.ID)
+}
+
+// ReadMemory reads the caller's memory at addr into buf and returns how much was
+// there. It may block for as long as the memory is slow (a page behind FUSE):
+// never on the receiving thread.
+func (r *Request) ReadMemory(addr uint64, buf []byte) (int, error) {
+	if len(buf) == 0 {
+		return 0, nil
+	}
+	local := []unix.Iovec{{Base: &buf[0]}}
+	local[0].SetLen(len(buf))
+	for {
+		n, err := unix.ProcessVMReadv(int(r.TID), local, []unix.RemoteIovec{{Base: uintptr(addr), Len: len(buf)}}, 0)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return 0, os.NewSyscallError("process_vm_readv", err)
+		}
+		return n, nil
+	}
+}

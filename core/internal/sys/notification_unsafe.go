@@ -1,0 +1,100 @@
+package sys
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Notification is struct seccomp_notif of seccomp_unotify(2).
+type Notification struct {
+	ID    uint64
+	TID   uint32 // of the calling thread, in the listener's PID namespace; 0: not visible there
+	Flags uint32
+	Data  SyscallData
+}
+
+// SyscallData is struct seccomp_data of seccomp(2).
+type SyscallData struct {
+	Nr                 int32
+	Arch               uint32
+	InstructionPointer uint64
+	Args               [6]uint64
+}
+
+// NotificationResponse is struct seccomp_notif_resp of seccomp_unotify(2).
+type NotificationResponse struct {
+	ID    uint64
+	Val   int64
+	Error int32 // negative errno
+	Flags uint32
+}
+
+// The ioctls of seccomp_unotify(2): _IOWR('!', nr, size of the struct).
+const (
+	ioctlNotifRecv     = 0xc0502100
+	ioctlNotifSend     = 0xc0182101
+	ioctlNotifIDValid  = 0x40082102
+	ioctlNotifSetFlags = 0x40082104 // Linux 6.6
+
+	notifFlagContinue   = 1 << 0
+	notifFdSyncWakeUp   = 1 << 0
+	sizeofNotification  = unsafe.Sizeof(Notification{})
+	sizeofNotifResponse = unsafe.Sizeof(NotificationResponse{})
+)
+
+// The kernel refuses other sizes: the ioctl number holds them.
+var _ = [1]struct{}{}[sizeofNotification-80]
+var _ = [1]struct{}{}[sizeofNotifResponse-24]
+
+// ReceiveNotification waits for the next notification. EINTR is handled here;
+// ENOENT says that the task was killed meanwhile, or, from Linux 6.11, that no
+// task uses the filter any more.
+func ReceiveNotification(fd int, n *Notification) error {
+	for {
+		*n = Notification{} // the kernel refuses anything but zeroes
+		_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), ioctlNotifRecv, uintptr(unsafe.Pointer(n)))
+		switch e {
+		case 0:
+			return nil
+		case unix.EINTR:
+			continue
+		}
+		return e
+	}
+}
+
+// SendResponse answers a notification. ENOENT: it is no longer there.
+func SendResponse(fd int, r *NotificationResponse) error {
+	for {
+		_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), ioctlNotifSend, uintptr(unsafe.Pointer(r)))
+		switch e {
+		case 0:
+			return nil
+		case unix.EINTR:
+			continue
+		}
+		return e
+	}
+}
+
+// Continue makes r an answer that lets the kernel run the call.
+func (r *NotificationResponse) Continue() { r.Flags = notifFlagContinue }
+
+// NotificationValid reports whether the task still waits in notification id, so
+// that what was read through its thread id was read from that very task.
+func NotificationValid(fd int, id uint64) bool {
+	_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), ioctlNotifIDValid, uintptr(unsafe.Pointer(&id)))
+	return e == 0
+}
+
+// SetSyncWakeUp asks for SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (Linux 6.6): a
+// hand-over of the CPU at each notification instead of a wake-up elsewhere. The
+// ioctl takes the flags by value. EINVAL below 6.6.
+func SetSyncWakeUp(fd int) error {
+	_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), ioctlNotifSetFlags, notifFdSyncWakeUp)
+	if e != 0 {
+		return e
+	}
+	return nil
+}

@@ -1,0 +1,6 @@
+package warden
+
+import _ "embed"
+
+//go:embed warden_arm64.elf
+var image []byte

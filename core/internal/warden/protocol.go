@@ -1,0 +1,201 @@
+package warden
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// The wire format of protocol.h; see there for the meaning of each field.
+
+const (
+	requestMagic    = 0x534c5744
+	protocolVersion = 1
+	requestMax      = 16 << 20
+	cpuBytes        = 1024
+	requestSize     = 56 + cpuBytes
+	orderSize       = 16
+	messageSize     = 64
+
+	fdSlots = 5 // FD_SLOTS
+)
+
+const (
+	reqPark = 1 << iota
+	reqListener
+	reqInteractive
+	reqNoCore
+	reqNoTHP
+	reqNoRandomize
+	reqNoFile
+	reqAffinity
+	reqRuleset
+	reqCwd
+)
+
+// Step is a step of the start, in the order they are taken.
+type Step uint32
+
+const (
+	StepNone Step = iota
+	StepRequest
+	StepKillerDomain
+	StepKillerProof
+	StepKillerClone
+	StepChildClone
+	StepSession
+	StepTerminal
+	StepCwd
+	StepCoreLimit
+	StepAffinity
+	StepTHP
+	StepPersonality
+	StepCloseRange
+	StepCapabilities
+	StepNoNewPrivs
+	StepLandlock
+	StepSeccomp
+	StepNoFile
+	StepExec
+	StepWalk
+)
+
+var stepNames = [...]string{
+	"none", "request", "killer domain", "killer proof", "clone of the killer", "clone of the command",
+	"setsid", "tcsetpgrp", "fchdir", "setrlimit(RLIMIT_CORE)", "sched_setaffinity", "prctl(PR_SET_THP_DISABLE)",
+	"personality(ADDR_NO_RANDOMIZE)", "close_range", "capset", "prctl(PR_SET_NO_NEW_PRIVS)", "landlock_restrict_self",
+	"seccomp", "setrlimit(RLIMIT_NOFILE)", "execve", "walk of the children",
+}
+
+func (s Step) String() string {
+	if int(s) < len(stepNames) {
+		return stepNames[s]
+	}
+	return fmt.Sprintf("step %d", uint32(s))
+}
+
+// MessageType says what the warden reports.
+type MessageType uint32
+
+const (
+	Created MessageType = iota + 1 // the child is confined; the listener comes with it
+	Exec                           // stopped at PTRACE_EVENT_EXEC
+	NoExec                         // an approved exec came to nothing
+	End                            // every task is dead and reaped
+)
+
+// NoExecReason says why an approved exec came to nothing.
+type NoExecReason uint32
+
+const (
+	ExecFailed  NoExecReason = iota + 1 // it returned an error, or will be restarted
+	ExecDied                            // the task died
+	ExecGone                            // the notification was no longer there
+	ExecRefused                         // tracing is refused: not answered, Errno says why
+)
+
+// Message is what the warden reports.
+type Message struct {
+	Type   MessageType
+	PID    int32
+	ID     uint64
+	Reason NoExecReason
+	Errno  int32
+	Status uint32 // wait status of the command
+	Step   Step   // that failed, with Errno
+
+	Walked                  bool // the end came by the walk, not by the killer's domain
+	UserMicros, SystemMicros uint64
+	MaxRSS                  uint64 // bytes
+}
+
+var native = binary.NativeEndian
+
+func decodeMessage(b []byte) (Message, bool) {
+	if len(b) != messageSize {
+		return Message{}, false
+	}
+	return Message{
+		Type:         MessageType(native.Uint32(b[0:])),
+		PID:          int32(native.Uint32(b[4:])),
+		ID:           native.Uint64(b[8:]),
+		Reason:       NoExecReason(native.Uint32(b[16:])),
+		Errno:        int32(native.Uint32(b[20:])),
+		Status:       native.Uint32(b[24:]),
+		Step:         Step(native.Uint32(b[28:])),
+		Walked:       native.Uint32(b[32:]) == 2,
+		UserMicros:   native.Uint64(b[40:]),
+		SystemMicros: native.Uint64(b[48:]),
+		MaxRSS:       native.Uint64(b[56:]),
+	}, true
+}
+
+const (
+	orderGo = iota + 1
+	orderApprove
+	orderRelease
+	orderRefuse
+)
+
+func encodeOrder(kind uint32, tid int32, id uint64) []byte {
+	b := make([]byte, orderSize)
+	native.PutUint32(b[0:], kind)
+	native.PutUint32(b[4:], uint32(tid))
+	native.PutUint64(b[8:], id)
+	return b
+}
+
+func (s *Spec) encode() ([]byte, error) {
+	flags := uint32(0)
+	for _, f := range []struct {
+		set bool
+		bit uint32
+	}{
+		{s.Park, reqPark}, {s.Listener, reqListener}, {s.Interactive, reqInteractive},
+		{s.NoCore, reqNoCore}, {s.NoTHP, reqNoTHP}, {s.NoRandomize, reqNoRandomize},
+		{s.NoFile != nil, reqNoFile}, {s.Cores != nil, reqAffinity},
+		{s.Ruleset >= 0, reqRuleset}, {s.Cwd >= 0, reqCwd},
+	} {
+		if f.set {
+			flags |= f.bit
+		}
+	}
+	size := requestSize + len(s.Filter) + len(s.Path) + 1
+	for _, list := range [][]string{s.Argv, s.Env} {
+		for _, v := range list {
+			size += len(v) + 1
+		}
+	}
+	if size > requestMax {
+		return nil, fmt.Errorf("command line and environment take %d bytes, %d at most", size, requestMax)
+	}
+	b := make([]byte, requestSize, size)
+	native.PutUint32(b[0:], requestMagic)
+	native.PutUint32(b[4:], protocolVersion)
+	native.PutUint32(b[8:], uint32(size))
+	native.PutUint32(b[12:], flags)
+	native.PutUint32(b[16:], uint32(len(s.Filter)/8))
+	native.PutUint32(b[20:], uint32(len(s.Argv)))
+	native.PutUint32(b[24:], uint32(len(s.Env)))
+	native.PutUint32(b[28:], s.KillerScope)
+	if s.NoFile != nil {
+		native.PutUint64(b[32:], uint64(*s.NoFile))
+	}
+	native.PutUint64(b[40:], s.KeepCaps)
+	native.PutUint32(b[48:], uint32(int32(s.TTY)))
+	native.PutUint32(b[52:], uint32(int32(s.TTYPgrp)))
+	for _, c := range s.Cores {
+		if c >= cpuBytes*8 {
+			return nil, fmt.Errorf("cpu_cores: no core %d", c)
+		}
+		// A CPU mask is an array of unsigned long; both architectures are little-endian.
+		b[56+c/8] |= 1 << (c % 8)
+	}
+	b = append(b, s.Filter...)
+	b = append(append(b, s.Path...), 0)
+	for _, list := range [][]string{s.Argv, s.Env} {
+		for _, v := range list {
+			b = append(append(b, v...), 0)
+		}
+	}
+	return b, nil
+}

@@ -1,0 +1,133 @@
+/* The wire format between the host and the warden. protocol.go says the same in
+ * Go; both sides are built from one tree and the version word guards the rest.
+ * Native byte order: both ends are on one machine.
+ *
+ * Descriptors that the warden inherits, with n = number given as argv[1]:
+ *   0 … n-1  the command's own, in place
+ *   n + CTL_FD …  see enum fd_slot
+ */
+#ifndef SANDLOCK_WARDEN_PROTOCOL_H
+#define SANDLOCK_WARDEN_PROTOCOL_H
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef int s32;
+typedef long long s64;
+
+enum {
+	REQUEST_MAGIC = 0x534c5744, /* "SLWD" */
+	PROTOCOL_VERSION = 1,
+	REQUEST_MAX = 16 << 20, /* argv and envp are at most 6 MiB: execve(2) */
+	CPU_BYTES = 1024,       /* 8192 CPUs: CONFIG_NR_CPUS of x86-64 */
+};
+
+enum fd_slot {
+	FD_CTL,     /* SOCK_SEQPACKET: request, orders to the parent, messages back */
+	FD_ORDER,   /* SOCK_SEQPACKET: orders to the killer, one byte, acknowledged */
+	FD_HOST,    /* pidfd of the host, opened by the host */
+	FD_RULESET, /* Landlock ruleset of the command */
+	FD_CWD,     /* O_PATH directory */
+	FD_SLOTS,
+};
+
+enum request_flag {
+	REQ_PARK = 1 << 0,        /* wait for ORDER_GO before the exec */
+	REQ_LISTENER = 1 << 1,    /* NEW_LISTENER, handed over in MSG_CREATED */
+	REQ_INTERACTIVE = 1 << 2, /* stay in the host's session */
+	REQ_NO_CORE = 1 << 3,
+	REQ_NO_THP = 1 << 4,
+	REQ_NO_RANDOMIZE = 1 << 5,
+	REQ_NOFILE = 1 << 6,
+	REQ_AFFINITY = 1 << 7,
+	REQ_RULESET = 1 << 8,
+	REQ_CWD = 1 << 9,
+};
+
+/* First datagram starts with this; the rest of total bytes follows, in as many
+ * datagrams as it takes: filter, then path, argv and envp as strings. */
+struct request {
+	u32 magic, version, total, flags;
+	u32 filter_len; /* instructions of struct sock_filter, 8 bytes each */
+	u32 argc, envc;
+	u32 killer_scope; /* scope bits of the killer's domain; 0: walk instead */
+	u64 nofile;
+	u64 keep_caps; /* capabilities that the command keeps, if it has them */
+	s32 tty;       /* command descriptor that is the terminal, -1 none */
+	s32 tty_pgrp;  /* foreground process group to give it back to */
+	u8 cpus[CPU_BYTES];
+};
+
+enum step { /* in the order they are taken */
+	STEP_NONE,
+	STEP_REQUEST,
+	STEP_KILLER_DOMAIN,
+	STEP_KILLER_PROOF,
+	STEP_KILLER_CLONE,
+	STEP_CHILD_CLONE,
+	STEP_SESSION,
+	STEP_TERMINAL,
+	STEP_CWD,
+	STEP_CORE_LIMIT,
+	STEP_AFFINITY,
+	STEP_THP,
+	STEP_PERSONALITY,
+	STEP_CLOSE_RANGE,
+	STEP_CAPABILITIES,
+	STEP_NO_NEW_PRIVS,
+	STEP_LANDLOCK,
+	STEP_SECCOMP,
+	STEP_NOFILE,
+	STEP_EXEC,
+	STEP_WALK,
+};
+
+enum order_type { /* host -> parent */
+	ORDER_GO = 1,
+	ORDER_APPROVE, /* id, tid: seize tid, answer the notification "continue" */
+	ORDER_RELEASE, /* id: the exec stop's image may run */
+	ORDER_REFUSE,  /* id: it may not: SIGKILL */
+};
+
+struct order {
+	u32 type;
+	s32 tid;
+	u64 id;
+};
+
+enum killer_order { KILLER_KILL = 'K', KILLER_STOP = 'S', KILLER_CONT = 'C' };
+
+enum message_type { /* parent -> host */
+	MSG_CREATED = 1, /* pid; the listener as SCM_RIGHTS when asked for */
+	MSG_EXEC,        /* id, pid: stopped at PTRACE_EVENT_EXEC */
+	MSG_NO_EXEC,     /* id, error: see enum no_exec */
+	MSG_END,         /* everything is dead and reaped */
+};
+
+enum no_exec {
+	NO_EXEC_FAILED = 1, /* the exec returned an error, or will be restarted */
+	NO_EXEC_DIED,
+	NO_EXEC_GONE,    /* the notification was no longer there */
+	NO_EXEC_REFUSED, /* not answered: tracing is refused, error has the errno */
+};
+
+struct message {
+	u32 type;
+	s32 pid;
+	u64 id;
+	u32 what;      /* enum no_exec */
+	s32 error;     /* errno */
+	s32 status;    /* MSG_END: wait status of the command */
+	u32 step;      /* MSG_END: enum step that failed */
+	u32 ended_by;  /* MSG_END: 1 when the killer's domain ended it, 2 the walk */
+	s32 pad;
+	u64 user_usec, system_usec, max_rss; /* MSG_END: getrusage(2), bytes */
+};
+
+/* protocol.go writes and reads these by offset. */
+_Static_assert(sizeof(struct request) == 56 + CPU_BYTES, "request");
+_Static_assert(sizeof(struct order) == 16, "order");
+_Static_assert(sizeof(struct message) == 64, "message");
+
+#endif

@@ -1,0 +1,309 @@
+// Package warden starts the warden, the small static program that starts,
+// traces, reaps and ends one sandbox, and speaks its protocol. See warden.c.
+package warden
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"github.com/sandlock/sandlock/core/internal/sys"
+	"golang.org/x/sys/unix"
+)
+
+// Spec is what the warden is to start.
+type Spec struct {
+	Path      string
+	Argv, Env []string
+	Filter    []byte // struct sock_filter[]
+	Stdio     []int  // become the command's descriptors 0, 1, 2, …
+	Ruleset   int    // Landlock ruleset, -1 none
+	Cwd       int    // O_PATH directory, -1 the host's
+
+	Park        bool // wait for Go before the exec
+	Listener    bool // the filter notifies
+	Interactive bool // stay in the host's session
+	TTY         int  // index into Stdio of the terminal to hand over, -1 none
+	TTYPgrp     int  // its foreground process group now
+
+	NoCore, NoTHP, NoRandomize bool
+	NoFile                     *uint32
+	Cores                      []uint32
+	KeepCaps                   uint64
+	KillerScope                uint32 // 0: end the sandbox by walking its tasks
+}
+
+// Warden is a running warden. Kill may be called from any goroutine until
+// Close; Pause and Resume by one at a time; so Receive; the orders to the
+// parent from any goroutine.
+type Warden struct {
+	ctl, order, pidfd int
+	pid               int
+	mu                sync.Mutex // guards the descriptors against Close
+	closed            bool
+}
+
+// minMemfd keeps the memfd's number clear of those that the spawn fills:
+// /proc/self/fd/N is resolved in the child, after they were duplicated.
+const minMemfd = 32
+
+// memfdExec is MFD_EXEC of memfd_create(2), Linux 6.3: without it a host with
+// vm.memfd_noexec=1 makes memfds that can't be executed.
+const memfdExec = 0x10
+
+func imageFD() (int, error) {
+	fd, err := unix.MemfdCreate("sandlock-warden", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|memfdExec)
+	if errors.Is(err, unix.EINVAL) {
+		fd, err = unix.MemfdCreate("sandlock-warden", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	}
+	if err != nil {
+		return -1, os.NewSyscallError("memfd_create", err)
+	}
+	defer unix.Close(fd)
+	if n, err := unix.Write(fd, image); err != nil || n != len(image) {
+		return -1, fmt.Errorf("write to memfd: %d of %d bytes: %w", n, len(image), err)
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS,
+		unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
+		return -1, os.NewSyscallError("fcntl(F_ADD_SEALS)", err)
+	}
+	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, minMemfd)
+	if err != nil {
+		return -1, os.NewSyscallError("fcntl(F_DUPFD_CLOEXEC)", err)
+	}
+	return high, nil
+}
+
+// Start starts the warden and sends it the request. It does not wait for what
+// comes of it: Receive tells. An error has left nothing behind.
+func Start(s *Spec) (*Warden, error) {
+	request, err := s.encode()
+	if err != nil {
+		return nil, err
+	}
+	var mine []int
+	defer func() {
+		for _, fd := range mine {
+			unix.Close(fd)
+		}
+	}()
+	image, err := imageFD()
+	if err != nil {
+		return nil, err
+	}
+	mine = append(mine, image)
+	ctl, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socketpair", err)
+	}
+	mine = append(mine, ctl[1])
+	order, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		unix.Close(ctl[0])
+		return nil, os.NewSyscallError("socketpair", err)
+	}
+	mine = append(mine, order[1])
+	w := &Warden{ctl: sys.Opened(ctl[0]), order: sys.Opened(order[0]), pidfd: -1}
+	host, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		w.Close()
+		return nil, os.NewSyscallError("pidfd_open", err)
+	}
+	mine = append(mine, host)
+
+	const unused = ^uintptr(0)
+	files := make([]uintptr, 0, len(s.Stdio)+fdSlots)
+	for _, fd := range s.Stdio {
+		files = append(files, uintptr(fd))
+	}
+	files = append(files, uintptr(ctl[1]), uintptr(order[1]), uintptr(host), unused, unused)
+	if s.Ruleset >= 0 {
+		files[len(files)-2] = uintptr(s.Ruleset)
+	}
+	if s.Cwd >= 0 {
+		files[len(files)-1] = uintptr(s.Cwd)
+	}
+	argv := []string{"sandlock-warden", strconv.Itoa(len(s.Stdio))}
+	w.pid, err = syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(image), argv, &syscall.ProcAttr{
+		Env: []string{}, Files: files, Sys: &syscall.SysProcAttr{PidFD: &w.pidfd},
+	})
+	if err != nil {
+		w.Close()
+		return nil, fmt.Errorf("start of the warden: %w", err)
+	}
+	if w.pidfd >= 0 {
+		sys.Opened(w.pidfd)
+	}
+	if err := w.send(request); err != nil {
+		w.Reap()
+		w.Close()
+		return nil, fmt.Errorf("request to the warden: %w", err)
+	}
+	return w, nil
+}
+
+// datagramMax keeps each datagram well below the default SO_SNDBUF.
+const datagramMax = 48 << 10
+
+func (w *Warden) send(b []byte) error {
+	for len(b) > 0 {
+		n := min(len(b), datagramMax)
+		_, err := unix.SendmsgN(w.ctl, b[:n], nil, nil, unix.MSG_NOSIGNAL)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return os.NewSyscallError("sendmsg", err)
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// PID is the warden's process id, the subreaper of the sandbox.
+func (w *Warden) PID() int { return w.pid }
+
+// CtlFD is readable when Receive will not block.
+func (w *Warden) CtlFD() int { return w.ctl }
+
+// ErrGone says that the warden ended without a report: somebody killed it.
+var ErrGone = errors.New("the warden was killed")
+
+// Receive waits for the next message. fd is the listener that came with it, or
+// -1; it is the caller's.
+func (w *Warden) Receive() (m Message, fd int, err error) {
+	var buf [messageSize + 1]byte
+	oob := make([]byte, unix.CmsgSpace(4))
+	for {
+		n, oobn, _, _, err := unix.Recvmsg(w.ctl, buf[:], oob, unix.MSG_CMSG_CLOEXEC)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil && !errors.Is(err, unix.ECONNRESET) {
+			return m, -1, os.NewSyscallError("recvmsg", err)
+		}
+		if err != nil || n == 0 {
+			return m, -1, ErrGone
+		}
+		fd = -1
+		if cmsgs, err := unix.ParseSocketControlMessage(oob[:oobn]); err == nil {
+			for _, c := range cmsgs {
+				if fds, err := unix.ParseUnixRights(&c); err == nil && len(fds) == 1 {
+					fd = fds[0]
+				}
+			}
+		}
+		m, ok := decodeMessage(buf[:n])
+		if !ok {
+			return m, fd, fmt.Errorf("BUG(sandlock): message of %d bytes from the warden, please report", n)
+		}
+		return m, fd, nil
+	}
+}
+
+func (w *Warden) tell(kind uint32, tid int32, id uint64) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return ErrGone
+	}
+	return w.send(encodeOrder(kind, tid, id))
+}
+
+// Go lets the parked child exec.
+func (w *Warden) Go() error { return w.tell(orderGo, 0, 0) }
+
+// Approve has thread tid traced and notification id answered with "continue".
+// One of Exec and NoExec follows, with that id.
+func (w *Warden) Approve(tid int32, id uint64) error { return w.tell(orderApprove, tid, id) }
+
+// Release lets the new image at the exec stop run.
+func (w *Warden) Release(id uint64) error { return w.tell(orderRelease, 0, id) }
+
+// Refuse kills the task at the exec stop.
+func (w *Warden) Refuse(id uint64) error { return w.tell(orderRefuse, 0, id) }
+
+// Kill ends every task of the sandbox. It works while the tracer is blocked,
+// and when there is nothing left to kill.
+func (w *Warden) Kill() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		// EPIPE: the killer is gone, and with it all the others; EAGAIN: an
+		// order to it is already waiting.
+		unix.SendmsgN(w.order, []byte{'K'}, nil, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+	}
+}
+
+// Pause stops every task of the sandbox, Resume continues them; both return
+// when it is done.
+func (w *Warden) Pause() error  { return w.signal('S') }
+func (w *Warden) Resume() error { return w.signal('C') }
+
+func (w *Warden) signal(order byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return ErrGone
+	}
+	if _, err := unix.SendmsgN(w.order, []byte{order}, nil, nil, unix.MSG_NOSIGNAL); err != nil {
+		return ErrGone
+	}
+	var ack [1]byte
+	for {
+		n, err := unix.Read(w.order, ack[:])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || n != 1 {
+			return ErrGone
+		}
+		return nil
+	}
+}
+
+// AwaitKiller waits until the killer has done its work and ended, for when the
+// parent is gone and can't say so.
+func (w *Warden) AwaitKiller() {
+	var b [8]byte
+	for {
+		n, err := unix.Read(w.order, b[:])
+		if !errors.Is(err, unix.EINTR) && (err != nil || n == 0) {
+			return
+		}
+	}
+}
+
+// Reap waits for the warden's own process. The host's waitpid(-1) may have taken
+// its status already, which is no error: the result came over the socket.
+func (w *Warden) Reap() {
+	if w.pidfd < 0 {
+		return
+	}
+	for {
+		err := unix.Waitid(unix.P_PIDFD, w.pidfd, nil, unix.WEXITED|unix.WALL, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+// Close gives back the descriptors. Without an End before it, it also ends the
+// sandbox: the killer sees the order socket close.
+func (w *Warden) Close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return
+	}
+	w.closed = true
+	for _, fd := range []int{w.ctl, w.order, w.pidfd} {
+		if fd >= 0 {
+			sys.Closing(fd)
+			unix.Close(fd)
+		}
+	}
+}
