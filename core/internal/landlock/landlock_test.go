@@ -135,6 +135,9 @@ func TestExecutable(t *testing.T) {
 	if err := os.WriteFile(d+"/x/script", []byte("#!"+d+"/w/true\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(d+"/w/script", []byte("#!/bin/true\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	system := []string{"/usr", "/lib", "/lib64", "/bin"}
 	with := func(paths ...string) []string { return append(paths, system...) }
 
@@ -149,6 +152,7 @@ func TestExecutable(t *testing.T) {
 			{op{"exec", d + "/x/true"}, "ok", "ok"},
 			{op{"exec", d + "/w/true"}, "EACCES", "ok"},
 			{op{"exec", d + "/x/script"}, "EACCES", "ok"}, // its interpreter is not
+			{op{"exec", d + "/w/script"}, "EACCES", "ok"}, // its interpreter is
 		})
 	})
 	t.Run("writable is not executable either", func(t *testing.T) {
@@ -354,6 +358,29 @@ func TestKeepProc(t *testing.T) {
 			continue
 		}
 		unix.Close(fd)
+	}
+}
+
+func TestUnescape(t *testing.T) {
+	for text, want := range map[string]string{
+		`/a\040b\011\012\134`: "/a b\t\n\\", `/plain`: "/plain", `\04`: `\04`, `\999`: `\999`, ``: "",
+	} {
+		if got := unescape(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestABIErrors(t *testing.T) {
+	for errno, want := range map[unix.Errno]string{
+		unix.ENOSYS:     "Linux 5.13 or later",
+		unix.EOPNOTSUPP: "lsm= list",
+		unix.EPERM:      "outer seccomp filter",
+		unix.EINVAL:     "landlock_create_ruleset: invalid argument",
+	} {
+		if err := abiError(errno); !errors.Is(err, errno) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v", errno, err)
+		}
 	}
 }
 

@@ -11,21 +11,25 @@ import (
 )
 
 // ABI returns the kernel's Landlock ABI, 1 or more. When there is none the error
-// says which mend there is and wraps ENOSYS or EOPNOTSUPP.
+// says what would mend it, and wraps the errno.
 func ABI() (int, error) {
 	abi, err := ll.LandlockGetABIVersion()
-	switch {
-	case err == nil:
-		return abi, nil
-	case errors.Is(err, unix.ENOSYS):
-		return 0, fmt.Errorf("this kernel has no Landlock (it needs Linux 5.13 or later, built with CONFIG_SECURITY_LANDLOCK), or an outer seccomp filter hides it: %w", err)
-	case errors.Is(err, unix.EOPNOTSUPP):
-		return 0, fmt.Errorf("Landlock is built into this kernel but off; add landlock to the lsm= list on the kernel's command line: %w", err)
-	case errors.Is(err, unix.EPERM):
-		return 0, fmt.Errorf("an outer seccomp filter refuses landlock_create_ruleset(2): %w", err)
-	default:
-		return 0, fmt.Errorf("landlock_create_ruleset: %w", err)
+	if err != nil {
+		return 0, abiError(err)
 	}
+	return abi, nil
+}
+
+func abiError(err error) error {
+	switch {
+	case errors.Is(err, unix.ENOSYS):
+		return fmt.Errorf("this kernel has no Landlock (Linux 5.13 or later, built with CONFIG_SECURITY_LANDLOCK, has it), or an outer sandbox hides it: %w", err)
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return fmt.Errorf("Landlock is built into this kernel but off; add landlock to the lsm= list of the kernel's command line: %w", err)
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("an outer seccomp filter refuses landlock_create_ruleset(2): %w", err)
+	}
+	return fmt.Errorf("landlock_create_ruleset: %w", err)
 }
 
 // PathError is a path of the policy that can't be made a rule.

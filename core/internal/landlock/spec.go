@@ -24,8 +24,8 @@ type Grants struct {
 	Readable, Writable []string
 	// Executable takes the execute right from Readable and Writable when
 	// ExecutableGiven is set. To be executed, a file needs execute *and* read, and
-	// so does its ELF interpreter (the dynamic loader); a script needs both for
-	// its interpreter and read for itself.
+	// so does its ELF interpreter (the dynamic loader) or, for a script, the
+	// interpreter of its first line.
 	Executable      []string
 	ExecutableGiven bool
 
