@@ -134,8 +134,20 @@ func checkProtections(f *faults, field string, list []Protection) {
 }
 
 func (p *Policy) checkSyscalls(f *faults) {
-	for _, err := range bpf.CheckNames(bpf.NativeArch(), p.ExtraDenySyscalls, p.ExtraAllowSyscalls) {
-		f.add("extra_deny_syscalls, extra_allow_syscalls", "", "%v", err)
+	arch := bpf.NativeArch()
+	known := map[string]bool{}
+	for _, err := range bpf.CheckNames(arch, p.ExtraDenySyscalls, nil) {
+		f.add("extra_deny_syscalls", "", "%v", err)
+		known[err.Error()] = true
+	}
+	for _, err := range bpf.CheckNames(arch, nil, p.ExtraAllowSyscalls) {
+		f.add("extra_allow_syscalls", "", "%v", err)
+		known[err.Error()] = true
+	}
+	for _, err := range bpf.CheckNames(arch, p.ExtraDenySyscalls, p.ExtraAllowSyscalls) {
+		if !known[err.Error()] { // the same name in both
+			f.add("extra_deny_syscalls and extra_allow_syscalls", "", "%v", err)
+		}
 	}
 }
 

@@ -87,16 +87,13 @@ func (s Spec) Open() (fd int, err error) {
 	if err != nil {
 		return -1, &RulesetError{"landlock_create_ruleset", err}
 	}
-	var procs []string
+	var keep *procKeeper
 	if s.KeepProc {
-		if procs, err = procMounts(); err != nil {
-			unix.Close(fd)
-			return -1, &RulesetError{"read /proc/self/mountinfo", err}
-		}
+		keep = &procKeeper{}
 	}
 	var wrong PathErrors
 	for _, r := range s.Paths {
-		if err := addPath(fd, r, s.KeepProc, procs); err != nil && !mayBeMissing(r.Path, err) {
+		if err := addPath(fd, r, keep); err != nil && !mayBeMissing(r.Path, err) {
 			wrong = append(wrong, &PathError{r.Field, r.Path, err})
 		}
 	}
@@ -116,7 +113,7 @@ func (s Spec) Open() (fd int, err error) {
 	return fd, nil
 }
 
-func addPath(ruleset int, r PathRule, keepProc bool, procs []string) error {
+func addPath(ruleset int, r PathRule, keep *procKeeper) error {
 	fd, err := openPath(r.Path)
 	if err != nil {
 		return err
@@ -126,12 +123,12 @@ func addPath(ruleset int, r PathRule, keepProc bool, procs []string) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	access := r.Access
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+	access, dir := r.Access, st.Mode&unix.S_IFMT == unix.S_IFDIR
+	if !dir {
 		access &= fileRights
 	}
-	if keepProc && access&ll.AccessFSWriteFile != 0 {
-		if err := refuseProc(fd, procs); err != nil {
+	if keep != nil && access&ll.AccessFSWriteFile != 0 {
+		if err := keep.refuse(fd, dir); err != nil {
 			return err
 		}
 	}
