@@ -144,7 +144,7 @@ func (p *Plan) launch(cmd Command, park bool) (_ *Sandbox, err error) {
 	}
 	var mine fdList // descriptors that only the spawn needs
 	defer mine.close()
-	if spec.Ruleset, err = mine.keep(p.landlock.Open()); err != nil {
+	if spec.Ruleset, err = mine.keep(p.openRuleset()); err != nil {
 		return nil, err
 	}
 	if p.cwd != "" {

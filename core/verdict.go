@@ -78,9 +78,10 @@ type dispatcher struct {
 	wake    sync.Cond
 	queue   []*question
 	running bool // the thread exists
-	late    bool // the function is still busy with an event that its deadline denied
+	busy    bool // it calls the function
+	late    bool // … with an event that its deadline has denied meanwhile
 	closed  bool
-	onClose func()
+	onClose func() // of a dispatcher that was closed while busy
 }
 
 type question struct {
@@ -122,13 +123,12 @@ func (d *dispatcher) run() {
 			d.wake.Wait()
 		}
 		if d.closed {
-			onClose := d.onClose
 			d.mu.Unlock()
-			onClose()
 			return
 		}
 		q := d.queue[0]
 		d.queue = d.queue[1:]
+		d.busy = true
 		d.mu.Unlock()
 
 		cancel := func() {}
@@ -139,8 +139,12 @@ func (d *dispatcher) run() {
 		cancel()
 		d.mu.Lock()
 		late := q.answered
-		q.answered, d.late = true, false
+		q.answered, d.late, d.busy = true, false, false
+		onClose := d.onClose
 		d.mu.Unlock()
+		if onClose != nil {
+			onClose()
+		}
 		if !late {
 			q.answer(v)
 		}
@@ -177,18 +181,21 @@ func (d *dispatcher) expire(q *question) {
 }
 
 // close denies what waits. onClose is called when the function does not run and
-// will not run again.
+// will not run again: before close returns, unless the function is stuck.
 func (d *dispatcher) close(onClose func()) {
 	d.mu.Lock()
-	d.closed, d.onClose = true, onClose
-	waiting, running := d.queue, d.running
+	d.closed = true
+	waiting, busy := d.queue, d.busy
 	d.queue = nil
+	if busy {
+		d.onClose = onClose
+	}
 	d.wake.Broadcast()
 	d.mu.Unlock()
 	for _, w := range waiting {
 		w.answer(Deny)
 	}
-	if !running {
+	if !busy {
 		onClose()
 	}
 }

@@ -1,0 +1,315 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// system is what ordinary programs need to start.
+var system = []string{"/usr", "/lib", "/lib64", "/bin", "/etc", "/dev/null", "/dev/zero", "/proc"}
+
+func policy() *Policy {
+	p := NewPolicy()
+	p.FSReadable = slices.Clone(system)
+	return p
+}
+
+func mustCompile(t testing.TB, p *Policy) *Plan {
+	t.Helper()
+	plan, err := p.Compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
+func run(t testing.TB, p *Policy, argv ...string) *Result {
+	t.Helper()
+	r, err := mustCompile(t, p).Run(Command{Argv: argv, Stdin: -1}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestRunCollectsOutputAndStatus(t *testing.T) {
+	r := run(t, policy(), "sh", "-c", "echo out; echo err >&2; exit 3")
+	if string(r.Stdout) != "out\n" || string(r.Stderr) != "err\n" || r.Reason != Exited || r.ExitCode != 3 || r.Success() {
+		t.Errorf("%+v", r)
+	}
+	r = run(t, policy(), "sh", "-c", "kill -TERM $$")
+	if r.Reason != Signaled || r.Signal != int(unix.SIGTERM) || r.ExitCode != -1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestRulesetIsEnforced(t *testing.T) {
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "secret")
+	if err := os.WriteFile(secret, []byte("canary"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if r := run(t, policy(), "cat", secret); r.Success() || strings.Contains(string(r.Stdout), "canary") {
+		t.Errorf("%+v", r)
+	}
+	p := policy()
+	p.FSReadable = append(p.FSReadable, dir)
+	if r := run(t, p, "cat", secret); string(r.Stdout) != "canary" {
+		t.Errorf("%+v", r)
+	}
+	if r := run(t, p, "sh", "-c", "echo x > "+secret); r.Success() {
+		t.Errorf("wrote without a grant: %+v", r)
+	}
+	p.FSWritable = []string{dir}
+	if r := run(t, p, "sh", "-c", "echo x > "+secret); !r.Success() {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestStartErrors(t *testing.T) {
+	for _, c := range []struct {
+		argv  []string
+		edit  func(*Policy)
+		errno error
+		text  string
+	}{
+		{argv: nil, text: "argv is empty"},
+		{argv: []string{"no-such-command"}, errno: unix.ENOENT, text: "no-such-command"},
+		{argv: []string{"/etc/passwd"}, errno: unix.EACCES, text: "/etc/passwd"},
+		{argv: []string{"a\x00b"}, text: "NUL"},
+		{argv: []string{"true"}, edit: func(p *Policy) { p.FSReadable = append(p.FSReadable, "/no/such/dir") }, errno: unix.ENOENT, text: "/no/such/dir"},
+		{argv: []string{"true"}, edit: func(p *Policy) { p.FSReadable = nil }, errno: unix.EACCES, text: "execve(/"},
+		{argv: []string{"true"}, edit: func(p *Policy) { p.Cwd = "/no/such/dir" }, errno: unix.ENOENT, text: "/no/such/dir"},
+		{argv: []string{"true"}, edit: func(p *Policy) { p.CPUCores = []uint32{8000} }, text: "sched_setaffinity"},
+		{argv: []string{"true"}, edit: func(p *Policy) { p.PolicyFn = func(*Event, *Context) Verdict { return Deny } }, errno: unix.EPERM, text: "policy_fn denied"},
+	} {
+		p := policy()
+		if c.edit != nil {
+			c.edit(p)
+		}
+		closed := 0
+		r, err := mustCompile(t, p).Run(Command{Argv: c.argv, Stdin: -1, OnClose: func() { closed++ }}, 0)
+		if err == nil || !strings.Contains(err.Error(), c.text) || c.errno != nil && !errors.Is(err, c.errno) {
+			t.Errorf("%q: result %+v, error %v, want %q", c.argv, r, err, c.text)
+		}
+		if closed != 1 {
+			t.Errorf("%q: OnClose called %d times", c.argv, closed)
+		}
+	}
+}
+
+func TestTimeoutKillsAndKeepsOutput(t *testing.T) {
+	r, err := mustCompile(t, policy()).Run(Command{Argv: []string{"sh", "-c", "echo started; sleep 1000"}, Stdin: -1}, 300*time.Millisecond)
+	if err != nil || r.Reason != TimedOut || r.ExitCode != -1 || string(r.Stdout) != "started\n" {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+func TestOutputIsBounded(t *testing.T) {
+	p := policy()
+	p.MaxOutput = 1000
+	r := run(t, p, "sh", "-c", "head -c 3000000 /dev/zero; echo done >&2")
+	if len(r.Stdout) != 1000 || !r.StdoutTruncated || r.StderrTruncated || string(r.Stderr) != "done\n" {
+		t.Errorf("%d bytes, %+v", len(r.Stdout), r.StdoutTruncated)
+	}
+}
+
+func TestCreateStartWait(t *testing.T) {
+	s, err := mustCompile(t, policy()).Create(Command{Argv: []string{"sh", "-c", "echo hi"}, Stdin: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.PID() <= 0 || unix.Kill(s.PID(), 0) != nil {
+		t.Errorf("pid %d of the parked child", s.PID())
+	}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if r, err := s.Wait(0); err != nil || string(r.Stdout) != "hi\n" {
+			t.Errorf("%+v, %v", r, err)
+		}
+	}
+	s.Close()
+	s.Close()
+}
+
+func TestClosingAParkedSandboxEndsIt(t *testing.T) {
+	s, err := mustCompile(t, policy()).Create(Command{Argv: []string{"true"}, Stdin: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := s.PID()
+	s.Close()
+	if err := unix.Kill(pid, 0); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("parked child after Close: %v", err)
+	}
+}
+
+// recorder is a PolicyFunc that keeps each command line it allowed.
+type recorder struct {
+	mu    sync.Mutex
+	argvs [][]string
+	deny  func(argv []string) Verdict
+}
+
+func (r *recorder) judge(ev *Event, _ *Context) Verdict {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.argvs = append(r.argvs, ev.Argv)
+	if r.deny != nil {
+		return r.deny(ev.Argv)
+	}
+	return Allow
+}
+
+func TestPolicyFnSeesEveryCommandLine(t *testing.T) {
+	rec := &recorder{}
+	p := policy()
+	p.PolicyFn = rec.judge
+	r := run(t, p, "sh", "-c", "/bin/echo one; /bin/echo two 'a b' ''; /bin/true")
+	if string(r.Stdout) != "one\ntwo a b \n" || !r.Success() {
+		t.Fatalf("%+v %s", r, r.Stderr)
+	}
+	want := [][]string{
+		{"sh", "-c", "/bin/echo one; /bin/echo two 'a b' ''; /bin/true"},
+		{"/bin/echo", "one"}, {"/bin/echo", "two", "a b", ""}, {"/bin/true"},
+	}
+	if fmt.Sprint(rec.argvs) != fmt.Sprint(want) {
+		t.Errorf("%q", rec.argvs)
+	}
+}
+
+func TestPolicyFnDenies(t *testing.T) {
+	for verdict, errno := range map[Verdict]unix.Errno{Deny: unix.EPERM, -77: unix.EPERM, Verdict(unix.ENOENT): unix.ENOENT, 5000: unix.EPERM} {
+		p := policy()
+		p.PolicyFn = (&recorder{deny: func(argv []string) Verdict {
+			if argv[0] == "/bin/echo" {
+				return verdict
+			}
+			return Allow
+		}}).judge
+		r := run(t, p, "/usr/bin/python3", "-c", `
+import os, sys
+try: os.execv("/bin/echo", ["/bin/echo", "x"])
+except OSError as e: print(e.errno)`)
+		if strings.TrimSpace(string(r.Stdout)) != fmt.Sprint(int(errno)) {
+			t.Errorf("verdict %d: %q %q", verdict, r.Stdout, r.Stderr)
+		}
+	}
+}
+
+func TestScriptIsSeenForWhatItBecomes(t *testing.T) {
+	dir := t.TempDir()
+	script := filepath.Join(dir, "script")
+	if err := os.WriteFile(script, []byte("#!/bin/echo interpreted\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	rec := &recorder{}
+	p := policy()
+	p.FSReadable = append(p.FSReadable, dir)
+	p.PolicyFn = rec.judge
+	r := run(t, p, "sh", "-c", script+" arg; true")
+	if string(r.Stdout) != "interpreted "+script+" arg\n" {
+		t.Errorf("%q %q", r.Stdout, r.Stderr)
+	}
+	if n := len(rec.argvs); n != 3 || !slices.Equal(rec.argvs[1], []string{script, "arg"}) ||
+		!slices.Equal(rec.argvs[2], []string{"/bin/echo", "interpreted", script, "arg"}) {
+		t.Errorf("%q", rec.argvs)
+	}
+	rec.deny = func(argv []string) Verdict {
+		if argv[0] == "/bin/echo" {
+			return Deny
+		}
+		return Allow
+	}
+	r = run(t, p, "sh", "-c", script+" arg; echo status $?")
+	if string(r.Stdout) != "status 137\n" || len(r.Log) == 0 {
+		t.Errorf("%q %q %q", r.Stdout, r.Stderr, r.Log)
+	}
+	// The command itself is such a script.
+	r = run(t, p, script)
+	if r.Reason != Killed || !strings.Contains(r.Error, "became") {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestLatePolicyFnDenies(t *testing.T) {
+	release := make(chan struct{})
+	closed := make(chan struct{})
+	p := policy()
+	p.PolicyTimeout = 100 * time.Millisecond
+	p.PolicyFn = func(ev *Event, _ *Context) Verdict {
+		if ev.Argv[0] == "/bin/echo" {
+			<-release
+		}
+		return Allow
+	}
+	r, err := mustCompile(t, p).Run(Command{Argv: []string{"sh", "-c", "/bin/echo hi; /bin/true || echo denied too"}, Stdin: -1, OnClose: func() { close(closed) }}, 0)
+	if err != nil || string(r.Stdout) != "denied too\n" || !strings.Contains(fmt.Sprint(r.Log), "has not answered") {
+		t.Errorf("%+v %v", r, err)
+	}
+	select {
+	case <-closed:
+		t.Error("OnClose before the function returned")
+	default:
+	}
+	close(release)
+	<-closed
+}
+
+func TestManyAtOnce(t *testing.T) {
+	rec := &recorder{}
+	p := policy()
+	p.PolicyFn = rec.judge
+	plan := mustCompile(t, p)
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			for k := range 3 {
+				r, err := plan.Run(Command{Argv: []string{"sh", "-c", fmt.Sprintf("/bin/echo %d.%d", i, k)}, Stdin: -1}, 0)
+				if err != nil || string(r.Stdout) != fmt.Sprintf("%d.%d\n", i, k) {
+					t.Errorf("%+v, %v", r, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestNamesAreUniqueWhileTheyLive(t *testing.T) {
+	plan := mustCompile(t, policy())
+	s, err := plan.Create(Command{Name: "one", Argv: []string{"true"}, Stdin: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := plan.Create(Command{Name: "one", Argv: []string{"true"}, Stdin: -1}); err == nil {
+		t.Error("two live sandboxes of one name")
+	}
+	s.Close()
+	if s, err = plan.Create(Command{Name: "one", Argv: []string{"true"}, Stdin: -1}); err != nil {
+		t.Error(err)
+	}
+	s.Close()
+	if _, err := plan.Create(Command{Name: "a/b", Argv: []string{"true"}, Stdin: -1}); err == nil {
+		t.Error("a name with a slash")
+	}
+}
+
+func BenchmarkTrue(b *testing.B) {
+	plan := mustCompile(b, policy())
+	for b.Loop() {
+		if _, err := plan.Run(Command{Argv: []string{"/bin/true"}, Stdin: -1}, 0); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
