@@ -1,0 +1,5 @@
+package bpf
+
+// NativeArch is the architecture that this process runs on. Elsewhere than on
+// those with a program the package does not build.
+func NativeArch() Arch { return X86_64 }
