@@ -59,7 +59,7 @@ func (p *Plan) lookPath(argv0 string, env []string, cwd string) (string, error) 
 		return fail("the command's name is empty: %w", unix.ENOENT)
 	}
 	if strings.Contains(argv0, "/") {
-		if err := executable(argv0, cwd); err != nil {
+		if _, err := executable(argv0, cwd); err != nil {
 			return fail("%w", err)
 		}
 		return argv0, nil
@@ -77,11 +77,11 @@ func (p *Plan) lookPath(argv0 string, env []string, cwd string) (string, error) 
 		if dir != "" {
 			candidate = strings.TrimSuffix(dir, "/") + "/" + argv0
 		}
-		err := executable(candidate, cwd)
+		exists, err := executable(candidate, cwd)
 		if err == nil {
 			return candidate, nil
 		}
-		if denied == nil && errors.Is(err, unix.EACCES) {
+		if exists && denied == nil {
 			denied = fmt.Errorf("found as %s: %w", printable(candidate), err)
 		}
 	}
@@ -92,24 +92,25 @@ func (p *Plan) lookPath(argv0 string, env []string, cwd string) (string, error) 
 }
 
 // executable says why execve(2) would refuse the file, as far as it can be known
-// before. It is EACCES for a directory too.
-func executable(path, cwd string) error {
+// before: EACCES for a directory too. What lies behind a directory that can't be
+// searched doesn't exist.
+func executable(path, cwd string) (exists bool, err error) {
 	at := path
 	if cwd != "" && !filepath.IsAbs(path) {
 		at = cwd + "/" + path
 	}
 	var st unix.Stat_t
 	if err := retry(func() error { return unix.Stat(at, &st) }); err != nil {
-		return err
+		return false, err
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		return fmt.Errorf("it is a directory: %w", unix.EACCES)
+		return true, fmt.Errorf("it is a directory: %w", unix.EACCES)
 	}
-	err := retry(func() error { return unix.Faccessat(unix.AT_FDCWD, at, unix.X_OK, unix.AT_EACCESS) })
+	err = retry(func() error { return unix.Faccessat(unix.AT_FDCWD, at, unix.X_OK, unix.AT_EACCESS) })
 	if errors.Is(err, unix.EACCES) {
-		return fmt.Errorf("it is not executable: %w", err)
+		err = fmt.Errorf("it is not executable: %w", err)
 	}
-	return err
+	return true, err
 }
 
 // retry repeats a call that a signal interrupted: on FUSE and NFS any can be.

@@ -56,6 +56,9 @@ func TestLookPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := "PATH=" + d + "/missing:" + d + "/a/:" + d + "/b"
+	if err := os.Mkdir(d+"/closed", 0); err != nil { // an ordinary user can't search it
+		t.Fatal(err)
+	}
 	var p Plan
 	for _, tt := range []struct {
 		argv0, env, cwd, want string
@@ -68,6 +71,9 @@ func TestLookPath(t *testing.T) {
 		{argv0: "nope", env: path, err: unix.ENOENT, text: "execve(nope): command not found in PATH (" + path[5:] + "): no such file or directory"},
 		{argv0: "plain", env: path, err: unix.EACCES, text: "execve(plain): found as " + d + "/a/plain: it is not executable: permission denied"},
 		{argv0: "dir", env: path, err: unix.EACCES, text: "execve(dir): found as " + d + "/a/dir: it is a directory: permission denied"},
+		{argv0: "tool", env: "PATH=" + d + "/closed:" + d + "/b", want: d + "/b/tool"},
+		{argv0: "tool", env: "PATH=" + d + "/closed", err: unix.ENOENT,
+			text: "execve(tool): command not found in PATH (" + d + "/closed): no such file or directory"},
 		{argv0: "sh", env: "HOME=/", want: "/bin/sh"},
 		{argv0: "", env: path, err: unix.ENOENT, text: "execve: the command's name is empty: no such file or directory"},
 		{argv0: "a\nb", env: path, err: unix.ENOENT, text: `execve("a\nb"): command not found in PATH (` + path[5:] + "): no such file or directory"},
