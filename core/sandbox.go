@@ -190,15 +190,11 @@ func (s *Sandbox) awaitCreated() error {
 		return &StartError{Step: "seccomp", Err: errors.New("no listener came with the confined child")}
 	}
 	handlers := s.handlers()
-	l, err := notify.Serve(fd, !hostKernel().receiveEnds(), handlers, func(err error) {
+	s.listener = notify.Serve(fd, !hostKernel().receiveEnds(), s.verdicts.tick(), handlers, func(err error) {
 		s.logf("the supervisor failed, the sandbox is ended: %v", err)
 		s.warden.Kill()
 	})
-	if err != nil {
-		return &StartError{Step: "eventfd", Err: err}
-	}
-	s.listener = l
-	s.verdicts.attach(l)
+	s.verdicts.attach(s.listener)
 	return nil
 }
 

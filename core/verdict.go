@@ -8,6 +8,7 @@ import (
 
 	"github.com/sandlock/sandlock/core/internal/handler"
 	"github.com/sandlock/sandlock/core/internal/notify"
+	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,12 +21,7 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 	}
 	timeout := s.plan.policyTimeout
 	s.verdicts = &dispatcher{fn: s.plan.policyFn, timeout: timeout, ctx: &Context{s}, logf: s.logf}
-	s.verdicts.wake.L = &s.verdicts.mu
-	read := timeout
-	if read == 0 {
-		read = DefaultPolicyTimeout
-	}
-	s.exec = &handler.Exec{Judge: s.judgeExec, Tracer: s.warden, Log: s.logf, ReadTimeout: read}
+	s.exec = &handler.Exec{Decider: execDecider{s}, Tracer: s.warden, Log: s.logf}
 	if s.plan.judges("execve") {
 		hs[unix.SYS_EXECVE] = s.exec.Handle
 	}
@@ -35,19 +31,33 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 	return hs
 }
 
-func (s *Sandbox) judgeExec(ev handler.ExecEvent, answer func(unix.Errno)) {
-	e := &Event{Syscall: ev.Syscall, Category: CategoryProcess, PID: ev.PID, ParentPID: ev.PPID, Argv: ev.Argv}
-	s.verdicts.ask(e, func(v Verdict) {
-		errno := v.errno()
-		if v == Audit {
-			s.logf("audit: %s %q by process %d", ev.Syscall, ev.Argv, ev.PID)
+// execDecider is the [handler.Decider] of a sandbox's execs.
+type execDecider struct{ *Sandbox }
+
+func (s execDecider) Ask(decode func() (*handler.ExecEvent, unix.Errno), answer func(unix.Errno)) {
+	s.verdicts.ask(func() (*Event, Verdict) {
+		ev, errno := decode()
+		if ev == nil {
+			return nil, Verdict(errno)
 		}
-		if errno != 0 && int32(ev.PID) == s.pid.Load() {
-			s.firstDenied.Store(true)
-			s.killedBecause.Store(fmt.Sprintf("policy_fn did not allow what the command became: %q", ev.Argv))
+		return &Event{Syscall: ev.Syscall, Category: CategoryProcess, PID: ev.PID, ParentPID: ev.PPID, Argv: ev.Argv}, Allow
+	}, func(e *Event, v Verdict) {
+		if e != nil {
+			s.note(e, v)
 		}
-		answer(errno)
+		answer(v.errno())
 	})
+}
+
+// note keeps what the result says about a verdict.
+func (s *Sandbox) note(e *Event, v Verdict) {
+	if v == Audit {
+		s.logf("audit: %s %q by process %d", e.Syscall, e.Argv, e.PID)
+	}
+	if v.errno() != 0 && int32(e.PID) == s.pid.Load() {
+		s.firstDenied.Store(true)
+		s.killedBecause.Store(fmt.Sprintf("policy_fn did not allow what the command became: %q", e.Argv))
+	}
 }
 
 // maxErrno is MAX_ERRNO of the kernel's include/linux/err.h: a larger number
@@ -70,48 +80,59 @@ func (v Verdict) errno() unix.Errno {
 type dispatcher struct {
 	fn       PolicyFunc
 	ctx      *Context
-	timeout  time.Duration
+	timeout  time.Duration // of a verdict, 0 none
 	listener *notify.Listener
 	logf     func(string, ...any)
+	bell     sys.Bell // rung when the queue or closed has changed
 
 	mu      sync.Mutex // guards what follows
-	wake    sync.Cond
 	queue   []*question
 	running bool // the thread exists
-	busy    bool // it calls the function
+	busy    bool // it decodes an event or calls the function
 	late    bool // … with an event that its deadline has denied meanwhile
 	closed  bool
 	onClose func() // of a dispatcher that was closed while busy
 }
 
 type question struct {
-	ev       *Event
-	answer   func(Verdict)
-	answered bool // guarded by dispatcher.mu
+	decode   func() (*Event, Verdict) // without an event, the verdict
+	answer   func(*Event, Verdict) // the event is nil when it was not decoded in time
+	ev       *Event                // guarded by dispatcher.mu, as is answered
+	answered bool
 }
 
+// tick is the shortest deadline that the dispatcher sets.
+func (d *dispatcher) tick() time.Duration {
+	if d.timeout == 0 {
+		return DefaultPolicyTimeout
+	}
+	return d.timeout
+}
+
+// attach gives the dispatcher the listener that keeps its deadlines; nothing is
+// decided before.
 func (d *dispatcher) attach(l *notify.Listener) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.listener = l
-	d.wake.Broadcast()
+	d.bell.Ring()
 }
 
 // ask queues an event. answer is called once, from any goroutine.
-func (d *dispatcher) ask(ev *Event, answer func(Verdict)) {
+func (d *dispatcher) ask(decode func() (*Event, Verdict), answer func(*Event, Verdict)) {
 	d.mu.Lock()
-	if d.closed || d.late || d.fn == nil {
+	if d.closed || d.late {
 		d.mu.Unlock()
-		answer(Deny)
+		answer(nil, Deny)
 		return
 	}
 	defer d.mu.Unlock()
-	d.queue = append(d.queue, &question{ev: ev, answer: answer})
+	d.queue = append(d.queue, &question{decode: decode, answer: answer})
 	if !d.running {
 		d.running = true
 		go d.run()
 	}
-	d.wake.Broadcast()
+	d.bell.Ring()
 }
 
 func (d *dispatcher) run() {
@@ -119,64 +140,79 @@ func (d *dispatcher) run() {
 	defer runtime.UnlockOSThread()
 	for {
 		d.mu.Lock()
-		for (len(d.queue) == 0 || d.listener == nil) && !d.closed {
-			d.wake.Wait()
-		}
 		if d.closed {
 			d.mu.Unlock()
 			return
+		}
+		if len(d.queue) == 0 || d.listener == nil {
+			d.mu.Unlock()
+			d.bell.Wait()
+			continue
 		}
 		q := d.queue[0]
 		d.queue = d.queue[1:]
 		d.busy = true
 		d.mu.Unlock()
-
-		cancel := func() {}
-		if d.timeout > 0 {
-			cancel = d.listener.After(d.timeout, func() { d.expire(q) })
-		}
-		v := d.call(q.ev)
-		cancel()
-		d.mu.Lock()
-		late := q.answered
-		q.answered, d.late, d.busy = true, false, false
-		onClose := d.onClose
-		d.mu.Unlock()
-		if onClose != nil {
-			onClose()
-		}
-		if !late {
-			q.answer(v)
-		}
+		d.decide(q)
 	}
 }
 
-func (d *dispatcher) call(ev *Event) (v Verdict) {
-	v = Deny
+func (d *dispatcher) decide(q *question) {
+	v := d.call(q)
+	d.mu.Lock()
+	late := q.answered
+	q.answered, d.late, d.busy = true, false, false
+	onClose := d.onClose
+	d.mu.Unlock()
+	if onClose != nil {
+		onClose()
+	}
+	if !late {
+		q.answer(q.ev, v)
+	}
+}
+
+// call decodes the event and asks the function. Reading a caller's memory can
+// block too, so a deadline stands over it even where the function has none.
+func (d *dispatcher) call(q *question) (v Verdict) {
 	defer func() {
 		if p := recover(); p != nil {
-			v = Deny
 			d.logf("policy_fn panicked, which denies: %v", p)
+			v = Deny
 		}
 	}()
+	cancel := d.listener.After(d.tick(), func() { d.expire(q, "a caller's memory was not read in %v", d.tick()) })
+	ev, v := q.decode()
+	cancel()
+	if ev == nil {
+		return v
+	}
+	d.mu.Lock()
+	q.ev = ev
+	d.mu.Unlock()
+	if d.timeout > 0 {
+		defer d.listener.After(d.timeout, func() {
+			d.expire(q, "policy_fn has not answered in %v about %s %q", d.timeout, ev.Syscall, ev.Argv)
+		})()
+	}
 	return d.fn(ev, d.ctx)
 }
 
-// expire denies q and all that wait behind it: the function is stuck.
-func (d *dispatcher) expire(q *question) {
+// expire denies q and all that wait behind it: its thread is stuck.
+func (d *dispatcher) expire(q *question, why string, args ...any) {
 	d.mu.Lock()
 	if q.answered {
 		d.mu.Unlock()
 		return
 	}
 	q.answered, d.late = true, true
-	waiting := d.queue
+	waiting, ev := d.queue, q.ev
 	d.queue = nil
 	d.mu.Unlock()
-	d.logf("policy_fn has not answered in %v, which denies %s %q", d.timeout, q.ev.Syscall, q.ev.Argv)
-	q.answer(Deny)
+	d.logf(why+", which denies", args...)
+	q.answer(ev, Deny)
 	for _, w := range waiting {
-		w.answer(Deny)
+		w.answer(nil, Deny)
 	}
 }
 
@@ -190,10 +226,10 @@ func (d *dispatcher) close(onClose func()) {
 	if busy {
 		d.onClose = onClose
 	}
-	d.wake.Broadcast()
+	d.bell.Ring()
 	d.mu.Unlock()
 	for _, w := range waiting {
-		w.answer(Deny)
+		w.answer(nil, Deny)
 	}
 	if !busy {
 		onClose()

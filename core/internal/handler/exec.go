@@ -7,12 +7,20 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/sandlock/sandlock/core/internal/notify"
 	"github.com/sandlock/sandlock/core/internal/warden"
 	"golang.org/x/sys/unix"
 )
+
+// Decider has events decided, one at a time, on a thread of its own.
+type Decider interface {
+	// Ask queues an event. decode makes it, on the deciding thread, and may block
+	// there; without an event, its errno is the answer. answer is called once,
+	// from any goroutine: 0 allows. An event whose decoding or deciding takes too
+	// long is answered with a denial.
+	Ask(decode func() (*ExecEvent, unix.Errno), answer func(unix.Errno))
+}
 
 // ExecEvent is a command line that a task of the sandbox is about to execute,
 // or, at the exec stop, has become.
@@ -34,13 +42,10 @@ type Tracer interface {
 // the ptrace exec stop, where the new image has not run an instruction yet and
 // its arguments lie in memory that nobody else has.
 type Exec struct {
-	// Judge has ev decided and answers once, from any goroutine: 0 allows.
-	Judge  func(ev ExecEvent, answer func(unix.Errno))
-	Tracer Tracer
+	Decider Decider
+	Tracer  Tracer
 	// Log takes a sentence for the user.
 	Log func(format string, args ...any)
-	// ReadTimeout bounds the reading of the caller's memory.
-	ReadTimeout time.Duration
 
 	mu     sync.Mutex
 	flying map[uint64]*approval // by notification id
@@ -54,66 +59,42 @@ type approval struct {
 	ev   ExecEvent
 }
 
-// maxReaders bounds the threads that read callers' memory at the same time.
-const maxReaders = 64
-
-var readers = make(chan struct{}, maxReaders)
-
 // Handle is the [notify.Handler] of execve and execveat.
 func (e *Exec) Handle(r *notify.Request) {
-	argvAt, name := r.Data.Args[1], "execve"
+	a := &approval{r: r, ev: ExecEvent{Syscall: "execve"}}
+	argvAt := r.Data.Args[1]
 	if r.Data.Nr == unix.SYS_EXECVEAT {
-		argvAt, name = r.Data.Args[2], "execveat"
+		a.ev.Syscall, argvAt = "execveat", r.Data.Args[2]
 	}
-	l := r.Listener()
-	l.Hold()
-	go e.read(r, name, argvAt, l.After(e.ReadTimeout, func() {
-		if r.Claim() {
-			e.Log("%s of task %d denied: its memory could not be read in time", name, r.TID)
-			r.AnswerClaimed(0, unix.EPERM)
+	r.Listener().Hold()
+	e.Decider.Ask(func() (*ExecEvent, unix.Errno) { return e.decode(a, argvAt) }, func(errno unix.Errno) {
+		if errno != 0 {
+			r.Errno(errno)
+			r.Listener().Release()
+			return
 		}
-	}))
+		e.approve(a)
+	})
 }
 
-func (e *Exec) read(r *notify.Request, name string, argvAt uint64, cancel func()) {
-	defer e.guard(r)
-	readers <- struct{}{}
-	argv, err := readArgv(r, argvAt)
-	<-readers
-	tgid, ppid, taskErr := readTask(r.TID)
-	cancel()
-	deny := func(errno unix.Errno) {
-		r.Errno(errno)
-		r.Listener().Release()
-	}
+// decode reads the event of a request, or says with what the exec fails.
+func (e *Exec) decode(a *approval, argvAt uint64) (*ExecEvent, unix.Errno) {
+	argv, err := readArgv(a.r, argvAt)
+	tgid, ppid, taskErr := readTask(a.r.TID)
 	switch {
-	case !r.Valid():
-		deny(unix.EPERM)
+	case !a.r.Valid():
+		return nil, unix.EPERM // nobody is there to hear it
 	case errors.Is(err, unix.E2BIG):
-		deny(unix.E2BIG)
+		return nil, unix.E2BIG
 	case errors.Is(err, unix.EFAULT):
-		deny(unix.EFAULT)
+		return nil, unix.EFAULT
 	case err != nil || taskErr != nil:
-		e.Log("%s of task %d denied: its arguments can't be read: %v", name, r.TID, errors.Join(err, taskErr))
-		deny(unix.EPERM)
-	default:
-		a := &approval{r, tgid, ExecEvent{name, tgid, ppid, argv}}
-		e.Judge(a.ev, func(errno unix.Errno) {
-			if errno != 0 {
-				deny(errno)
-				return
-			}
-			e.approve(a)
-		})
+		e.Log("%s of task %d denied: its arguments can't be read: %v", a.ev.Syscall, a.r.TID, errors.Join(err, taskErr))
+		return nil, unix.EPERM
 	}
-}
-
-// guard turns a panic in a goroutine of the supervisor into a denial.
-func (e *Exec) guard(r *notify.Request) {
-	if p := recover(); p != nil {
-		e.Log("BUG(sandlock): %v, please report", p)
-		r.Errno(unix.EPERM)
-	}
+	a.tgid = tgid
+	a.ev.PID, a.ev.PPID, a.ev.Argv = tgid, ppid, argv
+	return &a.ev, 0
 }
 
 // approve lets the exec run under the tracer, one at a time in a thread group:
@@ -156,13 +137,14 @@ func (e *Exec) landed(a *approval) {
 // Outcome takes the tracer's report about an approved exec.
 func (e *Exec) Outcome(m warden.Message) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	a := e.flying[m.ID]
-	if a == nil {
+	if a != nil && m.Type == warden.Exec {
+		e.mu.Unlock()
+		e.prove(a, m.PID)
 		return
 	}
-	if m.Type == warden.Exec {
-		go e.prove(a, m.PID)
+	defer e.mu.Unlock()
+	if a == nil {
 		return
 	}
 	if m.Reason == warden.ExecRefused {
@@ -175,7 +157,8 @@ func (e *Exec) Outcome(m warden.Message) {
 
 // prove compares the arguments in the new image with the approved ones. What is
 // different (a script's interpreter, a binfmt handler, a cheat) is an event of
-// its own; anything but allow is the end of the task.
+// its own; anything but allow is the end of the task. Reading them can't be
+// delayed by the sandbox: the kernel has just written them, into anonymous memory.
 func (e *Exec) prove(a *approval, pid int32) {
 	argv, err := readCmdline(pid)
 	if err == nil && slices.Equal(argv, a.ev.Argv) {
@@ -189,7 +172,7 @@ func (e *Exec) prove(a *approval, pid int32) {
 	}
 	ev := a.ev
 	ev.PID, ev.Argv = uint32(pid), argv
-	e.Judge(ev, func(errno unix.Errno) {
+	e.Decider.Ask(func() (*ExecEvent, unix.Errno) { return &ev, 0 }, func(errno unix.Errno) {
 		if errno != 0 {
 			e.Log("process %d killed: %q became %q, which was not allowed", pid, a.ev.Argv, argv)
 		}

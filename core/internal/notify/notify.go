@@ -22,7 +22,8 @@ type Handler func(r *Request)
 
 // Listener serves one seccomp listener.
 type Listener struct {
-	fd, wake int
+	fd       int
+	tick     time.Duration // no deadline is shorter
 	handlers map[int32]Handler
 	poll     bool // before Linux 6.11 a receive does not return when the last task is gone
 	broken   func(error)
@@ -42,20 +43,16 @@ type timer struct {
 
 // Serve takes ownership of fd and serves it on a thread of its own until no task
 // uses the filter any more. pollFirst is for kernels before 6.11. A notification
-// that no handler is registered for is denied with EPERM. broken is called, at
-// most once, when the service ends for any other reason: it must end the sandbox.
-func Serve(fd int, pollFirst bool, handlers map[int32]Handler, broken func(error)) (*Listener, error) {
-	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
+// that no handler is registered for is denied with EPERM. tick is the shortest
+// duration that [Listener.After] will be asked for. broken is called, at most
+// once, when the service ends for any other reason: it must end the sandbox.
+func Serve(fd int, pollFirst bool, tick time.Duration, handlers map[int32]Handler, broken func(error)) *Listener {
 	// EINVAL below Linux 6.6, where a notification merely costs more.
 	_ = sys.SetSyncWakeUp(fd)
-	l := &Listener{fd: sys.Opened(fd), wake: sys.Opened(wake), poll: pollFirst, handlers: handlers,
+	l := &Listener{fd: sys.Opened(fd), poll: pollFirst, tick: tick, handlers: handlers,
 		broken: broken, over: make(chan struct{})}
 	go l.loop()
-	return l, nil
+	return l
 }
 
 // Wait returns when the service is over.
@@ -67,17 +64,14 @@ func (l *Listener) Wait() { <-l.over }
 func (l *Listener) Hold()    { l.held.Add(1) }
 func (l *Listener) Release() { l.held.Add(-1) }
 
-// After calls f on the receiving thread when d has passed; to be called only
-// between Hold and Release. f must not block. The returned function cancels; f
-// may already be running when it returns.
+// After calls f on the receiving thread when d, at least the listener's tick, has
+// passed; to be called only between Hold and Release. f must not block. The
+// returned function cancels; f may already be running when it returns. The loop
+// need not be told: while a Hold stands it sleeps for no longer than a tick.
 func (l *Listener) After(d time.Duration, f func()) (cancel func()) {
 	t := &timer{time.Now().Add(d), f}
 	l.mu.Lock()
 	l.timers = append(l.timers, t)
-	if !l.closed {
-		one := [8]byte{1}
-		unix.Write(l.wake, one[:]) // EAGAIN: it is awake already
-	}
 	l.mu.Unlock()
 	return func() {
 		l.mu.Lock()
@@ -91,19 +85,19 @@ func (l *Listener) After(d time.Duration, f func()) (cancel func()) {
 	}
 }
 
-// fire runs what is due and returns the time until the next, or -1.
+// fire runs what is due and returns how long the loop may sleep.
 func (l *Listener) fire() time.Duration {
 	for {
 		now := time.Now()
 		var due *timer
-		next := time.Duration(-1)
+		next := l.tick
 		l.mu.Lock()
 		for i, t := range l.timers {
 			if left := t.at.Sub(now); left <= 0 {
 				due = t
 				l.timers = append(l.timers[:i], l.timers[i+1:]...)
 				break
-			} else if next < 0 || left < next {
+			} else if left < next {
 				next = left
 			}
 		}
@@ -115,28 +109,19 @@ func (l *Listener) fire() time.Duration {
 	}
 }
 
-// ready waits until a notification can be received. False: no task is left.
+// ready waits until a notification can be received, and meanwhile runs what is
+// due. False: no task is left.
 func (l *Listener) ready() bool {
-	fds := []unix.PollFd{{Fd: int32(l.fd), Events: unix.POLLIN}, {Fd: int32(l.wake), Events: unix.POLLIN}}
+	fds := []unix.PollFd{{Fd: int32(l.fd), Events: unix.POLLIN}}
 	for {
 		var timeout *unix.Timespec
-		if next := l.fire(); next >= 0 {
-			ts := unix.NsecToTimespec(int64(next))
+		if l.held.Load() > 0 {
+			ts := unix.NsecToTimespec(int64(l.fire()))
 			timeout = &ts
 		}
-		fds[0].Revents, fds[1].Revents = 0, 0
-		if _, err := unix.Ppoll(fds, timeout, nil); err != nil {
-			continue // EINTR
-		}
-		if fds[1].Revents != 0 {
-			var sink [8]byte
-			unix.Read(l.wake, sink[:])
-		}
-		if fds[0].Revents&unix.POLLIN != 0 {
-			return true
-		}
-		if fds[0].Revents != 0 {
-			return false
+		n, err := unix.Ppoll(fds, timeout, nil)
+		if err == nil && n > 0 {
+			return fds[0].Revents&unix.POLLIN != 0
 		}
 	}
 }
@@ -198,9 +183,7 @@ func (l *Listener) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
-	for _, fd := range []int{l.fd, l.wake} {
-		sys.Closing(fd)
-		unix.Close(fd)
-	}
+	sys.Closing(l.fd)
+	unix.Close(l.fd)
 	close(l.over)
 }
