@@ -96,8 +96,8 @@ type dispatcher struct {
 
 type question struct {
 	decode   func() (*Event, Verdict) // without an event, the verdict
-	answer   func(*Event, Verdict) // the event is nil when it was not decoded in time
-	ev       *Event                // guarded by dispatcher.mu, as is answered
+	answer   func(*Event, Verdict)    // the event is nil when it was not decoded in time
+	ev       *Event                   // guarded by dispatcher.mu, as is answered
 	answered bool
 }
 

@@ -103,9 +103,9 @@ type Message struct {
 	Status uint32 // wait status of the command
 	Step   Step   // that failed, with Errno
 
-	Walked                  bool // the end came by the walk, not by the killer's domain
+	Walked                   bool // the end came by the walk, not by the killer's domain
 	UserMicros, SystemMicros uint64
-	MaxRSS                  uint64 // bytes
+	MaxRSS                   uint64 // bytes
 }
 
 var native = binary.NativeEndian
