@@ -88,11 +88,13 @@ func (s *Sandbox) collect(deadline time.Time) {
 			s.finish(nil, fmt.Errorf("BUG(sandlock): %v, please report", p))
 		}
 	}()
+	ctl, pidfd := s.warden.PollFDs()
 	for {
-		fds := [3]unix.PollFd{
-			{Fd: int32(s.warden.CtlFD()), Events: unix.POLLIN},
+		fds := [4]unix.PollFd{
+			{Fd: int32(ctl), Events: unix.POLLIN},
 			{Fd: int32(s.out.fd), Events: unix.POLLIN}, // -1 is skipped: poll(2)
 			{Fd: int32(s.errs.fd), Events: unix.POLLIN},
+			{Fd: int32(pidfd), Events: unix.POLLIN},
 		}
 		if !pollUntil(fds[:], deadline) {
 			deadline = time.Time{}
@@ -105,7 +107,7 @@ func (s *Sandbox) collect(deadline time.Time) {
 				st.close()
 			}
 		}
-		if fds[0].Revents == 0 {
+		if fds[0].Revents|fds[3].Revents == 0 {
 			continue
 		}
 		m, fd, err := s.warden.Receive()

@@ -4,7 +4,6 @@ package handler
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 
@@ -47,10 +46,14 @@ type Exec struct {
 	// Log takes a sentence for the user.
 	Log func(format string, args ...any)
 
-	mu     sync.Mutex
-	flying map[uint64]*approval // by notification id
-	groups map[uint32][]func()  // by thread group with an approved exec in flight: who waits for its outcome
+	mu      sync.Mutex           // guards what follows
+	flying  map[uint64]*approval // approved, outcome unknown; by notification id
+	waiting []*approval          // allowed, for a place in flight; in order
 }
+
+// maxFlying bounds the approved execs in flight, so that orders and reports
+// never fill the warden's socket: neither side may wait for the other there.
+const maxFlying = 64
 
 // approval is an exec between its verdict and its outcome.
 type approval struct {
@@ -97,41 +100,51 @@ func (e *Exec) decode(a *approval, argvAt uint64) (*ExecEvent, unix.Errno) {
 	return &a.ev, 0
 }
 
-// approve lets the exec run under the tracer, one at a time in a thread group:
-// the seize of a second thread would block in the kernel while the first is
-// past the point of no return.
+// approve lets the exec run under the tracer, when it can.
 func (e *Exec) approve(a *approval) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if waiting, busy := e.groups[a.tgid]; busy {
-		e.groups[a.tgid] = append(waiting, func() { e.approve(a) })
-		return
-	}
-	if !a.r.Claim() {
-		a.r.Listener().Release() // answered by its deadline
-		return
-	}
-	if e.flying == nil {
-		e.flying, e.groups = map[uint64]*approval{}, map[uint32][]func(){}
-	}
-	e.flying[a.r.ID] = a
-	e.groups[a.tgid] = nil
-	if err := e.Tracer.Approve(int32(a.r.TID), a.r.ID); err != nil {
-		a.r.AnswerClaimed(0, unix.EPERM)
-		e.landed(a)
-	}
+	e.waiting = append(e.waiting, a)
+	e.fly()
 }
 
-// landed forgets an approval whose outcome is known and lets the next exec of
-// its thread group go on. e.mu is held.
+// fly approves what may be: of one thread group one at a time, since the seize of
+// a second thread would block in the kernel while the first is past the point of
+// no return. e.mu is held.
+func (e *Exec) fly() {
+	busy := make(map[uint32]bool, len(e.flying)+1)
+	for _, a := range e.flying {
+		busy[a.tgid] = true
+	}
+	rest := e.waiting[:0]
+	for _, a := range e.waiting {
+		switch {
+		case busy[a.tgid] || len(e.flying) >= maxFlying:
+			rest = append(rest, a)
+		case !a.r.Claim():
+			a.r.Listener().Release()
+		case e.Tracer.Approve(int32(a.r.TID), a.r.ID) != nil:
+			a.r.AnswerClaimed(0, unix.EPERM)
+			a.r.Listener().Release()
+		default:
+			if e.flying == nil {
+				e.flying = map[uint64]*approval{}
+			}
+			e.flying[a.r.ID] = a
+			busy[a.tgid] = true
+		}
+	}
+	e.waiting = rest
+}
+
+// landed forgets an approval whose outcome is known and lets the next go on.
+// e.mu is held.
 func (e *Exec) landed(a *approval) {
 	delete(e.flying, a.r.ID)
-	waiting := e.groups[a.tgid]
-	delete(e.groups, a.tgid)
-	for _, next := range waiting {
-		go next()
-	}
 	a.r.Listener().Release()
+	if len(e.waiting) > 0 {
+		e.fly()
+	}
 }
 
 // Outcome takes the tracer's report about an approved exec.
@@ -193,11 +206,4 @@ func (e *Exec) settle(a *approval, allow bool) {
 	if e.flying[a.r.ID] == a {
 		e.landed(a)
 	}
-}
-
-// String says what is in flight, for bug reports.
-func (e *Exec) String() string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return fmt.Sprintf("%d execs in flight", len(e.flying))
 }

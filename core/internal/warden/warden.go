@@ -166,8 +166,10 @@ func (w *Warden) send(b []byte) error {
 // PID is the warden's process id, the subreaper of the sandbox.
 func (w *Warden) PID() int { return w.pid }
 
-// CtlFD is readable when Receive will not block.
-func (w *Warden) CtlFD() int { return w.ctl }
+// PollFDs returns the descriptors of which one is readable when Receive will
+// not block: the socket, and the warden's own death, which the socket can't show
+// while a forked child of the host holds a copy of its other end.
+func (w *Warden) PollFDs() (ctl, pidfd int) { return w.ctl, w.pidfd }
 
 // ErrGone says that the warden ended without a report: somebody killed it.
 var ErrGone = errors.New("the warden was killed")
@@ -178,8 +180,14 @@ func (w *Warden) Receive() (m Message, fd int, err error) {
 	var buf [messageSize + 1]byte
 	oob := make([]byte, unix.CmsgSpace(4))
 	for {
-		n, oobn, _, _, err := unix.Recvmsg(w.ctl, buf[:], oob, unix.MSG_CMSG_CLOEXEC)
+		n, oobn, _, _, err := unix.Recvmsg(w.ctl, buf[:], oob, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
 		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if errors.Is(err, unix.EAGAIN) {
+			if w.dead() {
+				return m, -1, ErrGone
+			}
 			continue
 		}
 		if err != nil && !errors.Is(err, unix.ECONNRESET) {
@@ -202,6 +210,13 @@ func (w *Warden) Receive() (m Message, fd int, err error) {
 		}
 		return m, fd, nil
 	}
+}
+
+// dead waits for a message or the warden's death, and reports the latter.
+func (w *Warden) dead() bool {
+	fds := []unix.PollFd{{Fd: int32(w.ctl), Events: unix.POLLIN}, {Fd: int32(w.pidfd), Events: unix.POLLIN}}
+	_, err := unix.Poll(fds, -1)
+	return err == nil && fds[0].Revents == 0 && fds[1].Revents != 0
 }
 
 func (w *Warden) tell(kind uint32, tid int32, id uint64) error {
@@ -265,13 +280,16 @@ func (w *Warden) signal(order byte) error {
 	}
 }
 
+// killerGrace bounds AwaitKiller: a child that the host forked during Start may
+// hold a copy of the socket's other end.
+const killerGrace = 10_000 // milliseconds
+
 // AwaitKiller waits until the killer has done its work and ended, for when the
 // parent is gone and can't say so.
 func (w *Warden) AwaitKiller() {
-	var b [8]byte
+	fds := []unix.PollFd{{Fd: int32(w.order)}} // POLLHUP comes unasked
 	for {
-		n, err := unix.Read(w.order, b[:])
-		if !errors.Is(err, unix.EINTR) && (err != nil || n == 0) {
+		if _, err := unix.Poll(fds, killerGrace); !errors.Is(err, unix.EINTR) {
 			return
 		}
 	}
