@@ -1,0 +1,150 @@
+# make            the warden, libsandlock.so and, in place, the Python package
+# make test       everything that tests; fetches what it needs (tests/setup)
+# make test-apps  PostgreSQL, Redis and Chromium in a sandbox; installs them
+# make bench      the measurements beside their peers
+# make soak       the long forms of the tests that have one
+# make fuzz       each fuzz target for FUZZTIME
+# make install    PREFIX= DESTDIR= LIBDIR=
+# make lint       gofmt, go vet, mypy --strict, shellcheck
+#
+# GOFLAGS reaches the Go tests: GOFLAGS=-race make test.
+
+VERSION := 0.1.0
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+FUZZTIME ?= 10s
+GO ?= go
+PYTHON ?= python3
+# What the tests' own command lines get besides, for instance -v and -rs.
+GOTESTFLAGS ?=
+PYTESTFLAGS ?=
+
+# landlocktsync keeps libpsx, which replaces the host's system calls, out of the
+# library: go-landlock's build tag.
+TAGS := -tags landlocktsync
+GOARCH := $(shell $(GO) env GOARCH)
+ifeq ($(GOARCH),)
+$(error no Go toolchain: install Go (the version in go.mod, or later), or give GO=/path/to/go)
+endif
+
+# A user whose home can't be written (a service, a build daemon) still builds.
+writable = $(shell mkdir -p '$(1)' 2>/dev/null && test -w '$(1)' && echo yes)
+ifneq ($(call writable,$(shell $(GO) env GOCACHE 2>/dev/null)),yes)
+export GOCACHE := $(CURDIR)/build/gocache
+endif
+ifneq ($(call writable,$(shell $(GO) env GOMODCACHE 2>/dev/null)),yes)
+export GOMODCACHE := $(CURDIR)/build/gomodcache
+export GOFLAGS := $(GOFLAGS) -modcacherw
+endif
+
+.DELETE_ON_ERROR:
+.PHONY: all warden test go-test python-test test-setup test-apps bench soak fuzz install clean lint vet FORCE
+
+LIB := build/libsandlock.so.0
+all: libsandlock.so python/src/sandlock/libsandlock.so.0
+
+# ---- the warden -----------------------------------------------------------
+# Freestanding: it runs no constructor and no libc start code, so nothing that
+# these would set up (stack protector, IBT notes, TLS) may be used.
+WARDEN_DIR := core/internal/warden
+WARDEN := $(WARDEN_DIR)/warden_$(GOARCH).elf
+WARDEN_CFLAGS := -O2 -static -nostdlib -ffreestanding -fno-stack-protector -fno-builtin \
+	-Wall -Wextra -Werror -Wl,--build-id=none -Wl,-z,noexecstack -s
+WARDEN_CFLAGS_amd64 := -fcf-protection=none
+WARDEN_CC_amd64 ?= $(CC)
+WARDEN_CC_arm64 ?= $(CC)
+
+warden: $(WARDEN)
+$(WARDEN_DIR)/warden_%.elf: $(WARDEN_DIR)/warden.c $(wildcard $(WARDEN_DIR)/*.h) Makefile
+	$(WARDEN_CC_$*) $(WARDEN_CFLAGS) $(WARDEN_CFLAGS_$*) -o $@ $<
+
+# ---- the library ------------------------------------------------------------
+# Always asked of the go command, which knows what is up to date. -race is for
+# the tests: a library with the race detector in it can't be loaded by a host.
+SONAME := libsandlock.so.0
+LIB_LDFLAGS := -s -w -extldflags "-Wl,-soname,$(SONAME) -Wl,--version-script=$(CURDIR)/capi/sandlock.map -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack"
+$(LIB): $(WARDEN) FORCE
+	@mkdir -p build
+	GOFLAGS='$(filter-out -race,$(GOFLAGS))' $(GO) build $(TAGS) -trimpath -buildmode=c-shared \
+		-ldflags '$(LIB_LDFLAGS)' -o build/lib.so ./capi
+	@rm -f build/lib.h; if cmp -s build/lib.so $@; then rm build/lib.so; else mv build/lib.so $@; fi
+
+libsandlock.so.0: $(LIB)
+	ln -sf $(LIB) $@
+libsandlock.so: libsandlock.so.0
+	ln -sf $(SONAME) $@
+python/src/sandlock/libsandlock.so.0: $(LIB)
+	ln -sf ../../../$(LIB) $@
+
+# ---- tests ------------------------------------------------------------------
+test: all test-setup vet go-test python-test
+
+test-setup:
+	tests/setup/packages strace git nodejs cargo pkg-config g++
+	PYTHON='$(PYTHON)' tests/setup/venv
+
+vet: $(WARDEN)
+	$(GO) vet $(TAGS) ./...
+
+# Not cached: what is tested is the kernel beneath as much as the code.
+go-test: all test-setup
+	$(GO) test $(TAGS) -count=1 $(GOTESTFLAGS) ./...
+
+PYTEST := build/venv/bin/python -m pytest -p no:cacheprovider
+python-test: all test-setup
+	PYTHONPATH=python/src $(PYTEST) -q $(PYTESTFLAGS) python/tests $(wildcard tests/house)
+
+test-apps: all test-setup
+	tests/setup/packages postgresql redis-server chromium
+	SANDLOCK_TEST_SERVERS=1 $(GO) test $(TAGS) -count=1 -v $(GOTESTFLAGS) ./tests/apps
+
+soak: all test-setup
+	SANDLOCK_SOAK=1 $(GO) test $(TAGS) -count=1 -timeout 2h $(GOTESTFLAGS) ./...
+	SANDLOCK_SOAK=1 PYTHONPATH=python/src $(PYTEST) -q $(PYTESTFLAGS) python/tests tests/house
+
+# go test runs one fuzz target at a time.
+fuzz: $(WARDEN)
+	@for package in $$($(GO) list $(TAGS) ./...); do \
+		for target in $$($(GO) test $(TAGS) -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			$(GO) test $(TAGS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+		done; \
+	done
+
+bench: all
+	tests/setup/packages bubblewrap
+	$(MAKE) -C bench GO='$(GO)' PYTHON='$(PYTHON)'
+
+lint: test-setup $(WARDEN)
+	@unformatted=$$(gofmt -l core capi tests bench); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
+	$(GO) vet $(TAGS) ./...
+	build/venv/bin/python -m mypy --strict python/src examples/audit_build.py
+	! command -v shellcheck >/dev/null || shellcheck .ci/run tests/setup/packages tests/setup/venv
+
+# ---- install ------------------------------------------------------------------
+define PC
+prefix=$(PREFIX)
+libdir=$(LIBDIR)
+includedir=$(INCLUDEDIR)
+
+Name: sandlock
+Description: Run commands that nobody trusts, confined by Landlock and seccomp
+Version: $(VERSION)
+Libs: -L$${libdir} -lsandlock
+Cflags: -I$${includedir}
+endef
+export PC
+
+install: $(LIB)
+	install -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)'
+	install -m 0755 $(LIB) '$(DESTDIR)$(LIBDIR)/$(SONAME)'
+	ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libsandlock.so'
+	install -m 0644 include/sandlock.h '$(DESTDIR)$(INCLUDEDIR)/sandlock.h'
+	printf '%s\n' "$$PC" > '$(DESTDIR)$(LIBDIR)/pkgconfig/sandlock.pc'
+
+# Go's module cache is read-only by default, so rm alone can't take it away.
+clean:
+	chmod -R u+w build 2>/dev/null || :
+	rm -rf build libsandlock.so libsandlock.so.0 python/src/sandlock/libsandlock.so.0 $(WARDEN_DIR)/warden_*.elf
+	find python tests -name __pycache__ -type d -prune -exec rm -rf {} +
