@@ -313,3 +313,18 @@ func BenchmarkTrue(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkCreateStartWait(b *testing.B) {
+	plan := mustCompile(b, policy())
+	for b.Loop() {
+		s, err := plan.Create(Command{Argv: []string{"/bin/true"}, Stdin: -1})
+		if err != nil {
+			b.Fatal(err)
+		}
+		s.Start()
+		if _, err := s.Wait(0); err != nil {
+			b.Fatal(err)
+		}
+		s.Close()
+	}
+}

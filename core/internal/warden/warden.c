@@ -33,7 +33,7 @@ static volatile s32 listener = -1;
 static volatile u32 failed_step;
 static volatile s32 failed_errno;
 static volatile s32 child_pid;
-static s32 killer_pid, child_pidfd = -1, parent_pidfd = -1;
+static s32 killer_pid, child_pidfd = -1, parent_pidfd = -1, parent_tty = -1;
 
 static char killer_stack[8192] __attribute__((aligned(16)));
 static char child_stack[16384] __attribute__((aligned(16)));
@@ -504,8 +504,8 @@ static void __attribute__((noreturn)) parent_end(void)
 	struct { s64 utime[2], stime[2]; s64 maxrss, rest[13]; } usage;
 	struct message m = { 0 };
 
-	if (req && req->tty >= 0)
-		sys3(__NR_ioctl, req->tty, TIOCSPGRP, &req->tty_pgrp);
+	if (parent_tty >= 0)
+		sys3(__NR_ioctl, parent_tty, TIOCSPGRP, &req->tty_pgrp);
 	sys2(__NR_getrusage, RUSAGE_CHILDREN, &usage);
 	m.type = MSG_END;
 	m.pid = child_pid;
@@ -601,12 +601,10 @@ static void parent_slots(void)
 
 static void parent_descriptors(void)
 {
-	int tty = req->tty;
-
 	sys1(__NR_unshare, CLONE_FILES);
-	if (tty >= 0) {
-		sys3(__NR_dup3, tty, fd_of(FD_CWD), O_CLOEXEC);
-		req->tty = fd_of(FD_CWD);
+	if (req->tty >= 0) {
+		parent_tty = fd_of(FD_CWD);
+		sys3(__NR_dup3, req->tty, parent_tty, O_CLOEXEC);
 	} else {
 		sys1(__NR_close, fd_of(FD_CWD));
 	}
