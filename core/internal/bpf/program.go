@@ -11,7 +11,8 @@ import (
 type Program struct {
 	arch   Arch
 	raw    []bpf.RawInstruction
-	labels map[int]string // first instruction of a block → its name
+	labels map[int]string // instruction → the name of the block that it begins
+	search int            // the instructions before this one see the architecture and the number
 }
 
 // Raw returns a copy of the instructions.

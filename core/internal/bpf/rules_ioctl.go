@@ -1,0 +1,70 @@
+package bpf
+
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// userfaultfdNew is USERFAULTFD_IOC_NEW of /dev/userfaultfd, linux/userfaultfd.h.
+const userfaultfdNew = 0xaa00
+
+// writeIoctl: ioctl(2), whose command is an unsigned int. Refused are
+//   - input for another process by a terminal that both have: TIOCSTI, TIOCLINUX, a
+//     line discipline, the console; another's controlling terminal (TIOCSCTTY with an
+//     argument, for root); the commands of a Linux console, with which keys can be
+//     made to type what one likes, as if the terminal were no console;
+//   - the set-up of the network, which root could do with any socket;
+//   - another userfaultfd(2).
+//
+// Devices are Landlock's where they are opened inside (LANDLOCK_ACCESS_FS_IOCTL_DEV).
+// TIOCSPGRP stays: job control needs it, and it reaches no farther than the session.
+func writeIoctl(c *compiler, pass label) {
+	refuse, noTerminal := c.errno(unix.EPERM), c.errno(unix.ENOTTY)
+	controlling := c.label("TIOCSCTTY")
+	c.load(low(1))
+	c.branch(pass, append(c.socketCommands(pass),
+		single(unix.TIOCSCTTY, controlling),
+		single(unix.TIOCSTI, refuse),
+		single(unix.TIOCLINUX, refuse),
+		single(unix.TIOCCONS, refuse),
+		single(unix.TIOCSETD, refuse),
+		single(unix.TIOCVHANGUP, refuse),
+		interval{0x4b00, 0x4bff, noTerminal}, // linux/kd.h
+		interval{0x5600, 0x56ff, noTerminal}, // linux/vt.h
+		single(userfaultfdNew, refuse),
+	)...)
+	c.place(controlling)
+	c.load(low(2)) // an int for the kernel, tiocsctty()
+	c.ifEqual(0, pass, refuse)
+}
+
+// socketReads are commands of linux/sockios.h that read, or that concern the caller
+// alone. The names are those of x/sys/unix where it has them.
+var socketReads = []uint32{
+	0x8901, unix.SIOCSPGRP, 0x8903, unix.SIOCGPGRP, // FIOSETOWN, FIOGETOWN; as fcntl(2) F_SETOWN
+	unix.SIOCATMARK, 0x8906, 0x8907, // SIOCGSTAMP, SIOCGSTAMPNS
+	unix.SIOCGIFNAME, unix.SIOCGIFCONF, unix.SIOCGIFFLAGS, unix.SIOCGIFADDR, unix.SIOCGIFDSTADDR,
+	unix.SIOCGIFBRDADDR, unix.SIOCGIFNETMASK, unix.SIOCGIFMETRIC, unix.SIOCGIFMTU, unix.SIOCGIFHWADDR,
+	unix.SIOCGIFINDEX, unix.SIOCGIFCOUNT, unix.SIOCGIFTXQLEN, unix.SIOCOUTQNSD, unix.SIOCGIFMAP,
+}
+
+// socketCommands is 0x8900 to 0x89ff, linux/sockios.h, and 0x8b00 to 0x8bff,
+// linux/wireless.h. What a driver may lack is answered as by one that does, since
+// programs go on then.
+func (c *compiler) socketCommands(pass label) []interval {
+	refuse, lacking := c.errno(unix.EPERM), c.errno(unix.EOPNOTSUPP)
+	intervals := []interval{
+		{unix.SIOCETHTOOL, 0x8948, lacking}, // and SIOCGMIIPHY, SIOCGMIIREG
+		{0x8b00, 0x8bff, lacking},
+	}
+	for command := uint32(0x8900); command <= 0x89ff; command++ {
+		switch {
+		case slices.Contains(socketReads, command):
+			intervals = append(intervals, single(command, pass))
+		case command < unix.SIOCETHTOOL || command > 0x8948:
+			intervals = append(intervals, single(command, refuse))
+		}
+	}
+	return intervals
+}
