@@ -8,7 +8,7 @@ import (
 )
 
 // String prints the whole plan, for people. It is the same for the same policy
-// and kernel; the values of env are part of it.
+// and kernel.
 func (p *Plan) String() string {
 	var b strings.Builder
 	line := func(name, format string, args ...any) {
@@ -19,7 +19,7 @@ func (p *Plan) String() string {
 	line("cwd", "%s", orElse(p.cwd != "", quote(p.cwd), "the host's"))
 	line("environment", "%s", orElse(p.cleanEnv, "keeps "+strings.Join(keptByCleanEnv, " "), "the host's"))
 	for _, key := range slices.Sorted(maps.Keys(p.env)) {
-		fmt.Fprintf(&b, "  %s=%q\n", key, p.env[key])
+		fmt.Fprintf(&b, "  %s (%d bytes)\n", key, len(p.env[key])) // the value may be a secret
 	}
 	if p.maxOpenFiles != nil {
 		line("max_open_files", "%d", *p.maxOpenFiles)

@@ -37,9 +37,9 @@ func TestPlanString(t *testing.T) {
 name: "build"
 cwd: "/tmp"
 environment: keeps PATH HOME USER TERM LANG
-  A="1\n"
-  B="2"
-  C=""
+  A (2 bytes)
+  B (1 bytes)
+  C (0 bytes)
 max_open_files: 64
 max_output: 67108864 bytes a stream
 cpu_cores: [0 2]

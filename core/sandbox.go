@@ -222,6 +222,11 @@ func (c *Command) check() error {
 			return fmt.Errorf("argv[%d]: %q holds a NUL byte", i, a)
 		}
 	}
+	for i, e := range c.Environ {
+		if strings.IndexByte(e, 0) >= 0 {
+			return fmt.Errorf("environment entry %d holds a NUL byte", i)
+		}
+	}
 	return nil
 }
 

@@ -1,6 +1,8 @@
 package core
 
 import (
+	"runtime"
+
 	"github.com/sandlock/sandlock/core/internal/warden"
 	"golang.org/x/sys/unix"
 )
@@ -37,4 +39,17 @@ func (t *terminal) restore() {
 	defer restoreMask()
 	_ = unix.IoctlSetPointerInt(t.fd, unix.TIOCSPGRP, t.pgrp)
 	_ = unix.IoctlSetTermios(t.fd, unix.TCSETSW, t.modes)
+}
+
+// blockSignal blocks sig on the calling thread until the returned function is
+// called, on the same goroutine.
+func blockSignal(sig unix.Signal) (restore func()) {
+	runtime.LockOSThread()
+	var set, old unix.Sigset_t
+	set.Val[(sig-1)/64] |= 1 << ((sig - 1) % 64)
+	_ = unix.PthreadSigmask(unix.SIG_BLOCK, &set, &old)
+	return func() {
+		_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
+		runtime.UnlockOSThread()
+	}
 }

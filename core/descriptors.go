@@ -1,0 +1,26 @@
+package core
+
+import (
+	"github.com/sandlock/sandlock/core/internal/sys"
+	"golang.org/x/sys/unix"
+)
+
+// fdList closes descriptors that only one step needs.
+type fdList []int
+
+func (l *fdList) keep(fd int, err error) (int, error) {
+	if err == nil {
+		*l = append(*l, fd)
+	}
+	return fd, err
+}
+
+func (l *fdList) close() {
+	for _, fd := range *l {
+		unix.Close(fd)
+	}
+}
+
+// SetDescriptorHooks is for the C ABI, whose atfork handler closes the library's
+// descriptors in a forked child of the host: see core/internal/sys.
+func SetDescriptorHooks(opened, closing func(fd int)) { sys.SetDescriptorHooks(opened, closing) }
