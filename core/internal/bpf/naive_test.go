@@ -112,7 +112,7 @@ func naiveRule(spec Spec, name string, args [6]uint64) uint32 {
 		}
 		return 0
 	case "ioctl":
-		return naiveIoctl(word(1), word(2))
+		return naiveIoctl(word(1))
 	case "prctl":
 		return naivePrctl(word(0))
 	case "personality":
@@ -145,15 +145,10 @@ func naiveSocket(inetStream bool, family, kind, protocol uint32) uint32 {
 	return 0
 }
 
-func naiveIoctl(command, arg uint32) uint32 {
+func naiveIoctl(command uint32) uint32 {
 	switch command {
 	case 0x5412, 0x541c, 0x541d, 0x5423, 0x5437, 0xaa00:
 		return nEPERM
-	case 0x540e:
-		if arg != 0 {
-			return nEPERM
-		}
-		return 0
 	case 0x8946, 0x8947, 0x8948:
 		return nEOPNOTSUPP
 	case 0x8901, 0x8902, 0x8903, 0x8904, 0x8905, 0x8906, 0x8907, 0x8910, 0x8912, 0x8913, 0x8915, 0x8917, 0x8919,

@@ -11,20 +11,19 @@ const userfaultfdNew = 0xaa00
 
 // writeIoctl: ioctl(2), whose command is an unsigned int. Refused are
 //   - input for another process by a terminal that both have: TIOCSTI, TIOCLINUX, a
-//     line discipline, the console; another's controlling terminal (TIOCSCTTY with an
-//     argument, for root); the commands of a Linux console, with which keys can be
-//     made to type what one likes, as if the terminal were no console;
-//   - the set-up of the network, which root could do with any socket;
+//     line discipline, the console; and, as if the terminal were no Linux console, its
+//     commands, by which keys can be made to type what one likes;
+//   - the set-up of the network, which takes no more than a socket and CAP_NET_ADMIN;
 //   - another userfaultfd(2).
 //
 // Devices are Landlock's where they are opened inside (LANDLOCK_ACCESS_FS_IOCTL_DEV).
-// TIOCSPGRP stays: job control needs it, and it reaches no farther than the session.
+// Left open, since job control and script(1) need it: TIOCSPGRP, which reaches no
+// farther than the session, and TIOCSCTTY, which takes the terminal of another session
+// from it only with CAP_SYS_ADMIN. The warden drops both capabilities.
 func writeIoctl(c *compiler, pass label) {
 	refuse, noTerminal := c.errno(unix.EPERM), c.errno(unix.ENOTTY)
-	controlling := c.label("TIOCSCTTY")
 	c.load(low(1))
 	c.branch(pass, append(c.socketCommands(pass),
-		single(unix.TIOCSCTTY, controlling),
 		single(unix.TIOCSTI, refuse),
 		single(unix.TIOCLINUX, refuse),
 		single(unix.TIOCCONS, refuse),
@@ -34,9 +33,6 @@ func writeIoctl(c *compiler, pass label) {
 		interval{0x5600, 0x56ff, noTerminal}, // linux/vt.h
 		single(userfaultfdNew, refuse),
 	)...)
-	c.place(controlling)
-	c.load(low(2)) // an int for the kernel, tiocsctty()
-	c.ifEqual(0, pass, refuse)
 }
 
 // socketReads are commands of linux/sockios.h that read, or that concern the caller

@@ -58,8 +58,8 @@ const netfilterOptions = 64
 //     smc_ulp_init), whose connect(2) Landlock lets pass. The name lies in memory, so
 //     all are refused with the errno of an unknown one; on that TLS libraries do
 //     without the kernel's TLS.
-//   - packet filters, which root could set with any inet socket: IPT_SO_SET_REPLACE
-//     and its like.
+//   - packet filters, which take no more than an inet socket and CAP_NET_ADMIN:
+//     IPT_SO_SET_REPLACE and its like.
 func writeSockopt(c *compiler, pass label) {
 	tcp, ip, ip6 := c.label("TCP option"), c.label("IP option"), c.label("IPv6 option")
 	c.load(low(1))

@@ -82,8 +82,7 @@ func TestRules(t *testing.T) {
 		{"ioctl", none, [6]uint64{0, dirty | unix.TIOCLINUX}, refused},
 		{"ioctl", none, [6]uint64{0, unix.TIOCSETD}, refused},
 		{"ioctl", none, [6]uint64{0, unix.TIOCCONS}, refused},
-		{"ioctl", none, [6]uint64{0, unix.TIOCSCTTY, dirty}, ok},
-		{"ioctl", none, [6]uint64{0, unix.TIOCSCTTY, 1}, refused},
+		{"ioctl", none, [6]uint64{0, unix.TIOCSCTTY, 1}, ok},      // script(1)
 		{"ioctl", none, [6]uint64{0, 0x4b47}, errno(unix.ENOTTY)}, // KDSKBENT
 		{"ioctl", none, [6]uint64{0, 0x5606}, errno(unix.ENOTTY)}, // VT_ACTIVATE
 		{"ioctl", none, [6]uint64{0, 0x80044b47}, ok},             // an unlike command that ends so
