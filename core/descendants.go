@@ -11,10 +11,10 @@ import (
 // landlockScopeSignal is LANDLOCK_SCOPE_SIGNAL, Linux 6.12, ABI 6.
 const landlockScopeSignal = 1 << 1
 
-// signalDescendants signals all descendants of pid but its own helper, the
-// killer, for sandboxes that have no Landlock signal scope to do it by. Tasks
+// signalDescendants signals all descendants of pid, the warden, but the killer,
+// for sandboxes that have no Landlock signal scope to do it by. Tasks
 // that are born meanwhile may escape a stop.
-func signalDescendants(pid int, sig unix.Signal) error {
+func signalDescendants(pid, killer int, sig unix.Signal) error {
 	found := false
 	var visit func(pid int)
 	visit = func(pid int) {
@@ -23,10 +23,7 @@ func signalDescendants(pid int, sig unix.Signal) error {
 			list, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/task/" + t.Name() + "/children")
 			for _, f := range strings.Fields(string(list)) {
 				child, err := strconv.Atoi(f)
-				if err != nil {
-					continue
-				}
-				if exe, err := os.Readlink("/proc/" + f + "/exe"); err == nil && strings.HasPrefix(exe, "/memfd:sandlock-warden") {
+				if err != nil || child == killer {
 					continue
 				}
 				found = unix.Kill(child, sig) == nil || found

@@ -27,6 +27,7 @@ type Sandbox struct {
 	onClose func()
 	warden  *warden.Warden
 	pid     atomic.Int32
+	killer  int // pid of the warden's killer
 
 	listener *notify.Listener // nil when nothing is trapped
 	exec     *handler.Exec
@@ -183,6 +184,7 @@ func (s *Sandbox) awaitCreated() error {
 		return s.stepError(m)
 	}
 	s.pid.Store(m.PID)
+	s.killer = int(m.Killer)
 	if !s.plan.traps {
 		return nil
 	}
@@ -282,7 +284,7 @@ func (s *Sandbox) Resume() error { return s.signalAll(s.warden.Resume, unix.SIGC
 
 func (s *Sandbox) signalAll(byKiller func() error, sig unix.Signal) error {
 	if !s.plan.scopeSignal {
-		return signalDescendants(s.warden.PID(), sig)
+		return signalDescendants(s.warden.PID(), s.killer, sig)
 	}
 	if err := byKiller(); err != nil {
 		return errOver

@@ -328,3 +328,86 @@ func BenchmarkCreateStartWait(b *testing.B) {
 		s.Close()
 	}
 }
+
+// With and without the signal scope: by the killer's domain, and by the walk.
+func scopes(t *testing.T, test func(t *testing.T, p *Policy)) {
+	t.Run("domain", func(t *testing.T) { test(t, policy()) })
+	t.Run("walk", func(t *testing.T) {
+		p := policy()
+		p.Disable = []Protection{SignalScope}
+		test(t, p)
+	})
+}
+
+func TestNothingIsLeftBehind(t *testing.T) {
+	scopes(t, func(t *testing.T, p *Policy) {
+		r := run(t, p, "sh", "-c", `for i in 1 2 3 4 5; do setsid sh -c 'echo $$; sleep 1000 & exec sleep 1000' & done; sleep 0.2`)
+		pids := strings.Fields(string(r.Stdout))
+		if len(pids) == 0 || !r.Success() {
+			t.Fatalf("%+v", r)
+		}
+		for _, pid := range pids {
+			if _, err := os.Stat("/proc/" + pid); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("%s: %v", pid, err)
+			}
+		}
+	})
+}
+
+func TestPauseStopsAndKillEnds(t *testing.T) {
+	scopes(t, func(t *testing.T, p *Policy) {
+		s, err := mustCompile(t, p).Create(Command{Argv: []string{"sleep", "1000"}, Stdin: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		s.Start()
+		state := func() string {
+			b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.PID()))
+			_, rest, _ := strings.Cut(string(b), ") ")
+			return rest[:1]
+		}
+		if err := s.Pause(); err != nil {
+			t.Fatal(err)
+		}
+		for state() != "T" { // the signal is there; the task takes it a moment later
+		}
+		if err := s.Resume(); err != nil {
+			t.Fatal(err)
+		}
+		for state() == "T" {
+		}
+		s.Pause()
+		s.Kill()
+		if r, err := s.Wait(0); err != nil || r.Reason != Killed {
+			t.Errorf("%+v, %v", r, err)
+		}
+		if err := s.Pause(); err == nil {
+			t.Error("paused what is over")
+		}
+		if err := s.Kill(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestKilledWardenEndsTheSandbox(t *testing.T) {
+	s, err := mustCompile(t, policy()).Create(Command{Argv: []string{"sleep", "1000"}, Stdin: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.Start()
+	pidfd, err := unix.PidfdOpen(s.PID(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pidfd)
+	if err := unix.Kill(s.warden.PID(), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := s.Wait(0); err != nil || r.Reason != Killed || r.Error == "" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, -1)
+}

@@ -103,7 +103,8 @@ type Message struct {
 	Status uint32 // wait status of the command
 	Step   Step   // that failed, with Errno
 
-	Walked                   bool // the end came by the walk, not by the killer's domain
+	Killer                   int32 // pid of the killer, in Created
+	Walked                   bool  // the end came by the walk, not by the killer's domain
 	UserMicros, SystemMicros uint64
 	MaxRSS                   uint64 // bytes
 }
@@ -123,6 +124,7 @@ func decodeMessage(b []byte) (Message, bool) {
 		Status:       native.Uint32(b[24:]),
 		Step:         Step(native.Uint32(b[28:])),
 		Walked:       native.Uint32(b[32:]) == 2,
+		Killer:       int32(native.Uint32(b[36:])),
 		UserMicros:   native.Uint64(b[40:]),
 		SystemMicros: native.Uint64(b[48:]),
 		MaxRSS:       native.Uint64(b[56:]),

@@ -99,7 +99,7 @@ struct order {
 enum killer_order { KILLER_KILL = 'K', KILLER_STOP = 'S', KILLER_CONT = 'C' };
 
 enum message_type { /* parent -> host */
-	MSG_CREATED = 1, /* pid; the listener as SCM_RIGHTS when asked for */
+	MSG_CREATED = 1, /* pid, killer; the listener as SCM_RIGHTS when asked for */
 	MSG_EXEC,        /* id, pid: stopped at PTRACE_EVENT_EXEC */
 	MSG_NO_EXEC,     /* id, error: see enum no_exec */
 	MSG_END,         /* everything is dead and reaped */
@@ -121,7 +121,7 @@ struct message {
 	s32 status;    /* MSG_END: wait status of the command */
 	u32 step;      /* MSG_END: enum step that failed */
 	u32 ended_by;  /* MSG_END: 1 when the killer's domain ended it, 2 the walk */
-	s32 pad;
+	s32 killer;    /* MSG_CREATED: pid of the killer */
 	u64 user_usec, system_usec, max_rss; /* MSG_END: getrusage(2), bytes */
 };
 

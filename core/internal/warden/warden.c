@@ -671,6 +671,7 @@ void __attribute__((used, noreturn)) warden_main(long *sp)
 	if (req->flags & (REQ_LISTENER | REQ_PARK) && !failed_step) {
 		created.type = MSG_CREATED;
 		created.pid = child_pid;
+		created.killer = killer_pid;
 		send_message(&created, listener);
 	}
 	parent_loop((int)sigfd);
