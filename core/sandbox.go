@@ -111,6 +111,7 @@ func (p *Plan) launch(cmd Command, park bool) (_ *Sandbox, err error) {
 	defer func() {
 		if err != nil {
 			s.release()
+			s.closeDone()
 			s.onClose()
 		}
 	}()
@@ -339,10 +340,14 @@ func (s *Sandbox) Wait(timeout time.Duration) (*Result, error) {
 func (s *Sandbox) Close() {
 	s.warden.Kill()
 	s.await(0)
+	s.closeDone()
+}
+
+func (s *Sandbox) closeDone() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closed {
-		s.closed = true
+	s.closed = true
+	if s.done >= 0 {
 		sys.Closing(s.done)
 		unix.Close(s.done)
 		s.done = -1

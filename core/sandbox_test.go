@@ -411,3 +411,45 @@ func TestKilledWardenEndsTheSandbox(t *testing.T) {
 	}
 	unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, -1)
 }
+
+// descriptors lists what this process has open.
+func descriptors(t *testing.T) string {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for _, e := range entries {
+		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil {
+			list = append(list, e.Name()+" "+to)
+		}
+	}
+	return strings.Join(list, "\n")
+}
+
+func TestFailedStartsLeaveNothing(t *testing.T) {
+	p := policy()
+	p.CPUCores = []uint32{0}
+	bad := mustCompile(t, p)
+	bad.cores = []uint32{8000} // past what the plan itself would refuse, so that a step of the child fails
+	denied := policy()
+	denied.PolicyFn = func(*Event, *Context) Verdict { return Deny }
+	before := descriptors(t)
+	for range 5 {
+		if _, err := bad.Create(Command{Argv: []string{"true"}, Stdin: -1}); err == nil {
+			t.Fatal("started")
+		}
+		if _, err := bad.Run(Command{Argv: []string{"true"}, Stdin: -1}, 0); err == nil {
+			t.Fatal("started")
+		}
+		if _, err := mustCompile(t, denied).Run(Command{Argv: []string{"true"}, Stdin: -1}, 0); err == nil {
+			t.Fatal("started")
+		}
+	}
+	if after := descriptors(t); after != before {
+		t.Errorf("before\n%s\nafter\n%s", before, after)
+	}
+	if out, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", os.Getpid())); err != nil || len(out) != 0 {
+		t.Errorf("children %q, %v", out, err)
+	}
+}
