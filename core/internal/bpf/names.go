@@ -51,7 +51,7 @@ var needed = []string{"execve", "exit", "exit_group", "futex", "prlimit64"}
 // unknown name, a name on both sides, a deny of what the start itself needs, an
 // allow that would undo the sandbox. A name that only the other architecture has
 // is good and does nothing.
-func CheckNames(a Arch, deny, allow []string) []error {
+func CheckNames(_ Arch, deny, allow []string) []error {
 	var errs []error
 	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	deny, allow = unique(deny), unique(allow)
