@@ -17,7 +17,7 @@ func specs(a Arch) []Spec {
 		{Arch: a},
 		{Arch: a, InetStream: true},
 		{Arch: a, Trap: []string{"execve", "execveat", "listen"}, InetStream: true},
-		{Arch: a, Allow: []string{"sysv_ipc", "debug", "sched_setaffinity", "mq_open"}, Trap: []string{"ptrace", "socket", "clone3"}},
+		{Arch: a, Allow: []string{"sysv_ipc", "debug", "sched_setaffinity", "syslog"}, Trap: []string{"ptrace", "socket", "clone3"}},
 		{Arch: a, Deny: []string{"socket", "openat", "sysv_ipc", "ioctl"}, Trap: []string{"openat", "sendto"}},
 	}
 }

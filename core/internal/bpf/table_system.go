@@ -23,17 +23,18 @@ var socketsTable = []row{
 	{"setsockopt", 54, 208, ruled, "no upper layer protocol, no packet filter tables"},
 }
 
-// System V and POSIX message queues, semaphores and shared memory live in one
-// namespace with every other process of the user, and no file rule or scope holds them
-// (the mount of mq_overview(7) is internal to the kernel, where Landlock looks away).
-// POSIX queues are closed where a descriptor is made; sem_open(3) and shm_open(3) are files.
+// System V queues, semaphores and shared memory are in one namespace with every
+// other process of the user, and neither file rule nor scope holds them. POSIX
+// queues are too: Landlock lets none be opened (EACCES on 6.18, whatever is granted),
+// but mq_unlink(3) removes any, and mq_open(3) may leave one behind. sem_open(3) and
+// shm_open(3) are files.
 var ipcTable = []row{
 	{"mq_timedsend", 242, 182, allowed, ""},
 	{"mq_timedreceive", 243, 183, allowed, ""},
 	{"mq_notify", 244, 184, allowed, ""},
 	{"mq_getsetattr", 245, 185, allowed, ""},
-	{"mq_open", 240, 180, denied, "reaches queues outside"},
-	{"mq_unlink", 241, 181, denied, "reaches queues outside"},
+	{"mq_open", 240, 180, forbidden, "makes queues outside, and Landlock lets none be opened"},
+	{"mq_unlink", 241, 181, forbidden, "removes queues outside"},
 	{"shmget", 29, 194, denied, "reaches objects outside"},
 	{"shmat", 30, 196, denied, "reaches objects outside"},
 	{"shmctl", 31, 195, denied, "reaches objects outside"},
