@@ -1,0 +1,152 @@
+"""Measures the library beside its peers and prints median and p90 of each.
+
+Peers take turns within a run, so that whatever drifts drifts for all. Targets
+stand beside the numbers; nothing here fails on one.
+
+    python3 bench/bench.py BUILD_DIRECTORY GO
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from typing import Dict, List, Optional, Sequence
+
+from sandlock import Sandbox
+
+Samples = Dict[str, List[float]]
+
+SYSTEM = ["/usr", "/lib", "/lib64", "/bin", "/etc"]
+TURNS = 5
+TRUE = ["/bin/true"]
+
+
+def collect(into: Samples, argv: Sequence[str]) -> None:
+    parse(into, subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def parse(into: Samples, text: str) -> None:
+    for line in text.splitlines():
+        name, value = line.rsplit(" ", 1)
+        into[name].append(float(value))
+
+
+def quantile(values: List[float], q: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+
+
+class Table:
+    def __init__(self, title: str, note: str = "") -> None:
+        print(f"\n{title}")
+        if note:
+            print(f"  {note}")
+        print(f"  {'':34}{'median µs':>11}{'p90 µs':>11}{'n':>7}")
+
+    def row(self, name: str, values: List[float], base: Optional[List[float]] = None,
+            against: str = "", target: str = "") -> None:
+        if not values:
+            print(f"  {name:34}{'not available here':>22}")
+            return
+        median = quantile(values, 0.5)
+        text = f"  {name:34}{median:11.3f}{quantile(values, 0.9):11.3f}{len(values):7}"
+        if base:
+            text += f"   {median / quantile(base, 0.5):.3f} times {against}"
+        if target:
+            text += f" (target: {target})"
+        print(text)
+
+
+def spawning(build: str) -> None:
+    bwrap = shutil.which("bwrap")
+    if bwrap and subprocess.run([bwrap, "--unshare-all", "--ro-bind", "/", "/", *TRUE], stderr=subprocess.DEVNULL).returncode:
+        bwrap = None  # no user namespaces for this user
+    small: Samples = collections.defaultdict(list)
+    large: Samples = collections.defaultdict(list)
+    for _ in range(TURNS):
+        for samples, mib in (small, "0"), (large, "1024"):
+            collect(samples, [f"{build}/spawn", "60", mib, *([bwrap] if bwrap else [])])
+    for samples, where in (small, "a small host"), (large, "1 GiB resident in the host"):
+        table = Table(f"spawn and wait of /bin/true, {where}",
+                      "sandlock_run also collects the output; bubblewrap has the same read-only directories, no seccomp")
+        bare = samples["posix_spawn"]
+        table.row("posix_spawn", bare)
+        table.row("sandlock_run", samples["sandlock_run"], bare, "posix_spawn", "at most 2.5, aiming at 2.0")
+        table.row("bubblewrap", samples["bubblewrap"], bare, "posix_spawn")
+    growth = quantile(large["sandlock_run"], 0.5) / quantile(small["sandlock_run"], 0.5) - 1
+    print(f"  sandlock_run with 1 GiB resident: {100 * growth:+.1f} % (target: within 15 %)")
+
+
+def python_runs() -> None:
+    samples: Samples = collections.defaultdict(list)
+    box = Sandbox(fs_readable=SYSTEM)
+    for _ in range(300):
+        start = time.perf_counter()
+        subprocess.run(TRUE, capture_output=True, check=True)
+        middle = time.perf_counter()
+        result = box.run(TRUE)
+        end = time.perf_counter()
+        if not result.success:
+            raise SystemExit(f"Sandbox.run: {result}")
+        samples["subprocess"].append((middle - start) * 1e6)
+        samples["sandbox"].append((end - middle) * 1e6)
+    table = Table("/bin/true from Python, output captured")
+    table.row("subprocess.run", samples["subprocess"])
+    table.row("Sandbox.run", samples["sandbox"], samples["subprocess"], "subprocess.run", "at most 1.5")
+
+
+def trapped(build: str, go: str) -> None:
+    """One notification, received and answered, by this library's listener (a Go
+    benchmark of it) and by the least that C can do."""
+    samples: Samples = collections.defaultdict(list)
+    subprocess.run([go, "test", "-tags", "landlocktsync", "-c", "-o", f"{build}/notify.test", "./core/internal/notify"], check=True)
+    for _ in range(2 * TURNS):
+        for kind in "continue", "errno":
+            collect(samples, [f"{build}/trapped", kind, "20000"])
+        out = subprocess.run([f"{build}/notify.test", "-test.run=^$", "-test.bench=Trapped", "-test.benchtime=20000x"],
+                             check=True, stdout=subprocess.PIPE, text=True).stdout
+        for kind, ns in re.findall(r"^BenchmarkTrapped/(\w+)(?:-\d+)?\s+\d+\s+([\d.]+) ns/op", out, re.M):
+            samples[f"go-{kind.lower()}"].append(float(ns) / 1e3)
+    table = Table("a trapped system call, mean of 20,000")
+    for kind in "continue", "errno":
+        bare = samples[f"trapped-{kind}"]
+        table.row(f"bare C supervisor, {kind}", bare)
+        table.row(f"sandlock's listener, {kind}", samples[f"go-{kind}"], bare, "the C supervisor", "at most 1.3")
+
+
+def untrapped(build: str) -> None:
+    samples: Samples = collections.defaultdict(list)
+    box = Sandbox(fs_readable=[*SYSTEM, build])
+    judged = Sandbox(fs_readable=[*SYSTEM, build], policy_fn=lambda event, ctx: False)
+    program, calls = f"{build}/untrapped", "100000"
+    for _ in range(TURNS):
+        collect(samples, [program, "bare", calls])
+        collect(samples, [program, "filter", calls, "filter"])
+        for name, sandbox in ("sandbox", box), ("policy_fn", judged):
+            result = sandbox.run([program, name, calls])
+            if not result.success:
+                raise SystemExit(f"untrapped in the sandbox: {result}")
+            parse(samples, result.stdout.decode())
+    table = Table("an untrapped system call, mean of 100,000")
+    table.row("no filter", samples["bare"])
+    least = samples["filter"]
+    table.row("a filter that allows all", least)
+    table.row("in a sandbox", samples["sandbox"], least, "the filter", "at most 1.03")
+    table.row("in a sandbox with policy_fn", samples["policy_fn"], least, "the filter", "at most 1.03")
+
+
+def main() -> None:
+    build, go = os.path.abspath(sys.argv[1]), sys.argv[2]
+    spawning(build)
+    python_runs()
+    trapped(build, go)
+    untrapped(build)
+
+
+if __name__ == "__main__":
+    main()
