@@ -1,0 +1,79 @@
+"""README's programs, as they are pasted from it, print what it says, and what it
+says is not there is not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+from typing import Dict, List, Tuple
+
+import pytest
+
+import sandlock
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks() -> List[Tuple[str, str]]:
+    return re.findall(r"^```(\w*)\n(.*?)^```$", README, re.M | re.S)
+
+
+def go_environment() -> Dict[str, str]:
+    out = subprocess.run([os.environ.get("GO", "go"), "env", "-json", "GOCACHE", "GOMODCACHE", "GOPATH"],
+                         check=True, stdout=subprocess.PIPE, text=True).stdout
+    return dict(json.loads(out))
+
+
+def python_blocks() -> List[Tuple[str, str]]:
+    all_blocks = blocks()
+    return [(source, all_blocks[i + 1][1]) for i, (kind, source) in enumerate(all_blocks) if kind == "python"]
+
+
+@pytest.mark.parametrize("source,output", python_blocks())
+def test_python(source: str, output: str, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "pasted.py").write_text(source)
+    ran = subprocess.run([sys.executable, "pasted.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                         env={**os.environ, "PYTHONPATH": str(ROOT / "python" / "src")})
+    assert (ran.stderr, ran.stdout.rstrip("\n")) == ("", output.rstrip("\n"))
+
+
+def test_there_are_python_programs() -> None:
+    assert len(python_blocks()) == 2
+
+
+def test_c(tmp_path: pathlib.Path) -> None:
+    source, = (text for kind, text in blocks() if kind == "c")
+    commands, = (text for kind, text in blocks() if kind == "sh")
+    install, rest = commands.split("\n", 1)
+    home = tmp_path / "home"
+    home.mkdir()
+    (tmp_path / "hello.c").write_text(source)
+    # A home of its own, but not an empty cache of the compiler's.
+    environment = {**os.environ, **go_environment(), "HOME": str(home), "MAKEFLAGS": ""}
+    subprocess.run(["sh", "-ec", install], cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
+    ran = subprocess.run(["sh", "-ec", rest], cwd=tmp_path, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    assert ran.stdout == "hello from the sandbox\n"
+
+
+def missing_fields() -> List[str]:
+    section = README.split("These fields are refused when they are set:")[1].split("And these are not")[0]
+    return [name for name in re.findall(r"`([a-z_]+)`", section) if name != "net_allow"]
+
+
+def test_refused_fields() -> None:
+    names = set(missing_fields())
+    assert len(names) >= 30
+    # Refused as not built yet, and not as a value of the wrong kind: any will do.
+    for name in sorted(names - {"init_fn", "work_fn"}):
+        with pytest.raises(sandlock.PolicyError, match=name):
+            sandlock.Sandbox(fs_readable=["/usr"], **{name: 1}).run(["/bin/true"])
+    for rule in "tcp://192.0.2.1:80", "udp://:53", "icmp://*", "example.test:80":
+        with pytest.raises(sandlock.PolicyError, match="net_allow"):
+            sandlock.Sandbox(net_allow=[rule]).run(["/bin/true"])
+    not_enforced = sandlock.kernel_report()["not_enforced_yet"]
+    assert set(not_enforced) <= names
