@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"github.com/sandlock/sandlock/core/internal/bpf"
 	"os"
 	"strconv"
 	"strings"
@@ -124,4 +125,13 @@ func parseCPUList(text string) []uint32 {
 		}
 	}
 	return cpus
+}
+
+// SyscallNumber is the number of a system call on this architecture, -1 for a name
+// that it does not have.
+func SyscallNumber(name string) int {
+	if nr, ok := bpf.Number(bpf.NativeArch(), name); ok {
+		return nr
+	}
+	return -1
 }

@@ -1,0 +1,312 @@
+/* The public symbols. Each checks that the library can be called here, which has
+ * to be known before Go is entered, and calls the Go function of its name. */
+#include "../include/sandlock.h"
+
+#include <stdlib.h>
+
+#include "_cgo_export.h"
+#include "host.h"
+
+#define API __attribute__((visibility("default")))
+#define ENTER(failure)          \
+	do {                    \
+		if (!sl_enter()) \
+			return failure; \
+	} while (0)
+
+/* ---- builder ---- */
+
+API sandlock_builder_t *sandlock_sandbox_builder_new(void)
+{
+	ENTER(NULL);
+	return goBuilderNew();
+}
+
+API sandlock_builder_t *sandlock_sandbox_builder_json(sandlock_builder_t *b, const char *json, size_t len)
+{
+	ENTER(b);
+	return goBuilderJSON(b, (char *)json, len);
+}
+
+/* Setters of one string, which Go tells apart by number: see setString. */
+#define STRING_SETTER(name, id)                                                                   \
+	API sandlock_builder_t *sandlock_sandbox_builder_##name(sandlock_builder_t *b, const char *v) \
+	{                                                                                         \
+		ENTER(b);                                                                         \
+		return goBuilderString(b, id, (char *)v);                                         \
+	}
+STRING_SETTER(fs_read, FIELD_FS_READ)
+STRING_SETTER(fs_write, FIELD_FS_WRITE)
+STRING_SETTER(fs_exec, FIELD_FS_EXEC)
+STRING_SETTER(cwd, FIELD_CWD)
+STRING_SETTER(net_allow, FIELD_NET_ALLOW)
+STRING_SETTER(net_allow_bind, FIELD_NET_ALLOW_BIND)
+STRING_SETTER(extra_deny_syscalls, FIELD_EXTRA_DENY)
+STRING_SETTER(extra_allow_syscalls, FIELD_EXTRA_ALLOW)
+STRING_SETTER(policy_events, FIELD_POLICY_EVENTS)
+
+/* Setters of one number. */
+#define NUMBER_SETTER(name, type, id)                                                      \
+	API sandlock_builder_t *sandlock_sandbox_builder_##name(sandlock_builder_t *b, type v) \
+	{                                                                                  \
+		ENTER(b);                                                                  \
+		return goBuilderNumber(b, id, (uint64_t)v);                                \
+	}
+NUMBER_SETTER(clean_env, bool, FIELD_CLEAN_ENV)
+NUMBER_SETTER(max_open_files, unsigned int, FIELD_MAX_OPEN_FILES)
+NUMBER_SETTER(max_output, uint64_t, FIELD_MAX_OUTPUT)
+NUMBER_SETTER(no_coredump, bool, FIELD_NO_COREDUMP)
+NUMBER_SETTER(no_huge_pages, bool, FIELD_NO_HUGE_PAGES)
+NUMBER_SETTER(no_randomize_memory, bool, FIELD_NO_RANDOMIZE_MEMORY)
+NUMBER_SETTER(allow_degraded, uint32_t, FIELD_ALLOW_DEGRADED)
+NUMBER_SETTER(disable, uint32_t, FIELD_DISABLE)
+NUMBER_SETTER(policy_timeout, uint64_t, FIELD_POLICY_TIMEOUT)
+
+API sandlock_builder_t *sandlock_sandbox_builder_env_var(sandlock_builder_t *b, const char *key, const char *value)
+{
+	ENTER(b);
+	return goBuilderEnv(b, (char *)key, (char *)value);
+}
+
+API sandlock_builder_t *sandlock_sandbox_builder_cpu_cores(sandlock_builder_t *b, const uint32_t *cores, uint32_t len)
+{
+	ENTER(b);
+	return goBuilderCores(b, (uint32_t *)cores, len);
+}
+
+API sandlock_builder_t *sandlock_sandbox_builder_policy_fn(sandlock_builder_t *b, sandlock_policy_fn_t cb,
+                                                           void *user_data, void (*drop)(void *))
+{
+	ENTER(b);
+	return goBuilderCallback(b, cb, NULL, user_data, drop);
+}
+
+API sandlock_builder_t *sandlock_sandbox_builder_policy_callback(sandlock_builder_t *b, sandlock_policy_callback_t cb,
+                                                                 void *user_data, void (*drop)(void *))
+{
+	ENTER(b);
+	return goBuilderCallback(b, NULL, cb, user_data, drop);
+}
+
+/* ---- built policies ---- */
+
+static void failed(int *err, char **err_msg)
+{
+	if (err)
+		*err = -1;
+	if (err_msg)
+		*err_msg = NULL;
+}
+
+API sandlock_sandbox_t *sandlock_sandbox_build(sandlock_builder_t *b, int *err, char **err_msg)
+{
+	failed(err, err_msg);
+	ENTER(NULL);
+	return goBuild(b, err, err_msg);
+}
+
+API sandlock_sandbox_t *sandlock_sandbox_from_json(const char *json, size_t len, int *err, char **err_msg)
+{
+	failed(err, err_msg);
+	ENTER(NULL);
+	return goBuild(goBuilderJSON(goBuilderNew(), (char *)json, len), err, err_msg);
+}
+
+API void sandlock_sandbox_free(sandlock_sandbox_t *p)
+{
+	ENTER();
+	goSandboxFree(p);
+}
+
+API char *sandlock_sandbox_explain(const sandlock_sandbox_t *p)
+{
+	ENTER(NULL);
+	return goExplain((sandlock_sandbox_t *)p);
+}
+
+/* ---- runs ---- */
+
+API sandlock_result_t *sandlock_run(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
+                                    unsigned int argc)
+{
+	ENTER(NULL);
+	return goRun((sandlock_sandbox_t *)policy, (char *)name, (char **)argv, argc);
+}
+
+API int sandlock_run_interactive(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
+                                 unsigned int argc)
+{
+	ENTER(-1);
+	return goRunInteractive((sandlock_sandbox_t *)policy, (char *)name, (char **)argv, argc);
+}
+
+API sandlock_handle_t *sandlock_create_stdin(const sandlock_sandbox_t *policy, const char *name,
+                                             const char *const *argv, unsigned int argc, int stdin_fd)
+{
+	ENTER(NULL);
+	return goCreate((sandlock_sandbox_t *)policy, (char *)name, (char **)argv, argc, stdin_fd);
+}
+
+API sandlock_handle_t *sandlock_create(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
+                                       unsigned int argc)
+{
+	return sandlock_create_stdin(policy, name, argv, argc, -1);
+}
+
+API sandlock_handle_t *sandlock_create_for_run(const sandlock_sandbox_t *policy, const char *name,
+                                               const char *const *argv, unsigned int argc)
+{
+	return sandlock_create_stdin(policy, name, argv, argc, -1);
+}
+
+/* Functions of a handle alone. */
+#define HANDLE_FUNCTION(name, go)                    \
+	API int sandlock_##name(sandlock_handle_t *h) \
+	{                                            \
+		ENTER(-1);                           \
+		return go(h);                        \
+	}
+HANDLE_FUNCTION(start, goStart)
+HANDLE_FUNCTION(handle_kill, goKill)
+HANDLE_FUNCTION(handle_pause, goPause)
+HANDLE_FUNCTION(handle_resume, goResume)
+
+API int32_t sandlock_handle_pid(const sandlock_handle_t *h)
+{
+	ENTER(0);
+	return goPid((sandlock_handle_t *)h);
+}
+
+API int sandlock_handle_pollfd(const sandlock_handle_t *h)
+{
+	ENTER(-1);
+	return goPollFD((sandlock_handle_t *)h);
+}
+
+API sandlock_result_t *sandlock_handle_wait(sandlock_handle_t *h)
+{
+	ENTER(NULL);
+	return goWait(h, 0);
+}
+
+API sandlock_result_t *sandlock_handle_wait_timeout(sandlock_handle_t *h, uint64_t timeout_ms)
+{
+	ENTER(NULL);
+	return goWait(h, timeout_ms);
+}
+
+API void sandlock_handle_free(sandlock_handle_t *h)
+{
+	ENTER();
+	goHandleFree(h);
+}
+
+/* ---- results ---- */
+
+API int sandlock_result_exit_code(const sandlock_result_t *r)
+{
+	ENTER(-1);
+	return goResultExitCode((sandlock_result_t *)r);
+}
+
+API sandlock_exit_reason sandlock_result_reason(const sandlock_result_t *r)
+{
+	ENTER(SANDLOCK_KILLED);
+	return goResultReason((sandlock_result_t *)r);
+}
+
+API int sandlock_result_signal(const sandlock_result_t *r)
+{
+	ENTER(-1);
+	return goResultSignal((sandlock_result_t *)r);
+}
+
+API bool sandlock_result_success(const sandlock_result_t *r)
+{
+	ENTER(false);
+	return goResultExitCode((sandlock_result_t *)r) == 0;
+}
+
+API const uint8_t *sandlock_result_stdout_bytes(const sandlock_result_t *r, uintptr_t *len)
+{
+	if (len)
+		*len = 0;
+	ENTER(NULL);
+	return goResultBytes((sandlock_result_t *)r, STREAM_STDOUT, len);
+}
+
+API const uint8_t *sandlock_result_stderr_bytes(const sandlock_result_t *r, uintptr_t *len)
+{
+	if (len)
+		*len = 0;
+	ENTER(NULL);
+	return goResultBytes((sandlock_result_t *)r, STREAM_STDERR, len);
+}
+
+API char *sandlock_result_stdout(const sandlock_result_t *r)
+{
+	ENTER(NULL);
+	return goResultText((sandlock_result_t *)r, STREAM_STDOUT);
+}
+
+API char *sandlock_result_stderr(const sandlock_result_t *r)
+{
+	ENTER(NULL);
+	return goResultText((sandlock_result_t *)r, STREAM_STDERR);
+}
+
+API uint32_t sandlock_result_truncated(const sandlock_result_t *r)
+{
+	ENTER(0);
+	return goResultTruncated((sandlock_result_t *)r);
+}
+
+API const char *sandlock_result_error(const sandlock_result_t *r)
+{
+	ENTER(NULL);
+	return (const char *)goResultBytes((sandlock_result_t *)r, STREAM_ERROR, NULL);
+}
+
+API const char *sandlock_result_log(const sandlock_result_t *r)
+{
+	ENTER(NULL);
+	return (const char *)goResultBytes((sandlock_result_t *)r, STREAM_LOG, NULL);
+}
+
+API void sandlock_result_free(sandlock_result_t *r)
+{
+	ENTER();
+	goResultFree(r);
+}
+
+/* ---- the library and the kernel ---- */
+
+API const char *sandlock_last_error(void) { return sl_last_error(); }
+API void sandlock_string_free(char *s) { free(s); }
+API const char *sandlock_version(void) { return "0.1.0"; }
+API uint32_t sandlock_abi_version(void) { return 0; }
+API int sandlock_min_landlock_abi(void) { return 6; }
+
+API char *sandlock_kernel_report(void)
+{
+	ENTER(NULL);
+	return goKernelReport();
+}
+
+API int sandlock_landlock_abi_version(void)
+{
+	ENTER(-1);
+	return goLandlockABI();
+}
+
+API uint32_t sandlock_protection_min_abi(uint32_t protection)
+{
+	ENTER(0);
+	return goProtectionMinABI(protection);
+}
+
+API int64_t sandlock_syscall_nr(const char *name)
+{
+	ENTER(-1);
+	return goSyscallNr((char *)name);
+}

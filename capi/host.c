@@ -1,0 +1,89 @@
+#define _GNU_SOURCE
+#include "host.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* ---- last error ------------------------------------------------------------ */
+
+enum { MESSAGE_MAX = 16384 };
+static __thread char message[MESSAGE_MAX];
+
+void sl_set_error(const char *text) { snprintf(message, sizeof message, "%s", text); }
+const char *sl_last_error(void) { return message; }
+
+/* ---- fork -------------------------------------------------------------------
+ * In the child of a fork only the calling thread exists, so entering Go would wait
+ * for threads that are not there. And the child has copies of every descriptor
+ * of the library, which close-on-exec leaves open while it does not exec. */
+
+static atomic_bool forked;
+
+/* A bit for each descriptor below 65,536; a table that is larger is beyond the
+ * default of fs.nr_open only for the numbers above it, which are not tracked. */
+enum { DESCRIPTORS = 1 << 16 };
+static _Atomic uint64_t descriptors[DESCRIPTORS / 64];
+
+void sl_descriptor_opened(int fd)
+{
+	if (fd >= 0 && fd < DESCRIPTORS)
+		atomic_fetch_or(&descriptors[fd / 64], UINT64_C(1) << (fd % 64));
+}
+
+void sl_descriptor_closing(int fd)
+{
+	if (fd >= 0 && fd < DESCRIPTORS)
+		atomic_fetch_and(&descriptors[fd / 64], ~(UINT64_C(1) << (fd % 64)));
+}
+
+static void child_after_fork(void)
+{
+	int i, bit;
+
+	atomic_store(&forked, true);
+	for (i = 0; i < DESCRIPTORS / 64; i++) {
+		uint64_t word = atomic_exchange(&descriptors[i], 0);
+		for (bit = 0; word; bit++, word >>= 1)
+			if (word & 1)
+				close(i * 64 + bit);
+	}
+}
+
+/* ---- RLIMIT_NOFILE -----------------------------------------------------------
+ * The Go runtime raises the soft limit to the hard one when it starts, for the whole
+ * host and its children. This constructor runs before that: 101 is the first
+ * priority that is not the implementation's. */
+
+static struct rlimit limit;
+static bool limit_known;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+__attribute__((constructor(101))) static void loaded(void)
+{
+	limit_known = getrlimit(RLIMIT_NOFILE, &limit) == 0;
+	pthread_atfork(NULL, NULL, child_after_fork);
+}
+
+/* Only what the runtime changed is put back: the host may have set the limit itself. */
+static void restore_limit(void)
+{
+	struct rlimit now;
+	if (limit_known && getrlimit(RLIMIT_NOFILE, &now) == 0 && now.rlim_max == limit.rlim_max &&
+	    now.rlim_cur == now.rlim_max && limit.rlim_cur < now.rlim_cur)
+		setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+bool sl_enter(void)
+{
+	if (atomic_load(&forked)) {
+		sl_set_error("sandlock can't be used in a child of fork() that has not exec'd; load a second copy of the library there");
+		return false;
+	}
+	pthread_once(&once, restore_limit);
+	return true;
+}

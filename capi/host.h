@@ -1,0 +1,17 @@
+/* The library's place in its host: what happens when it is loaded, first called
+ * and forked. See host.c. */
+#ifndef SANDLOCK_HOST_H
+#define SANDLOCK_HOST_H
+
+#include <stdbool.h>
+
+/* Whether the library can be called here; otherwise last_error says why not. */
+bool sl_enter(void);
+/* Keeps a copy of message as the calling thread's last error. */
+void sl_set_error(const char *message);
+const char *sl_last_error(void);
+/* Notes a descriptor that a forked child is to close, and forgets it. */
+void sl_descriptor_opened(int fd);
+void sl_descriptor_closing(int fd);
+
+#endif

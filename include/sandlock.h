@@ -1,0 +1,339 @@
+/*
+ * sandlock.h - run commands that nobody trusts, confined by Landlock, seccomp-bpf
+ * and a supervisor, without root, containers or namespaces.
+ *
+ * MODEL
+ *   A builder collects a policy; sandlock_sandbox_build checks all of it at once
+ *   and makes an immutable sandbox_t, which can be run any number of times, by any
+ *   number of threads. Everything is denied unless granted. sandlock_run starts a
+ *   command, waits and returns its result; sandlock_create, _start and _wait are
+ *   the same in steps, with a handle between them. When the command is over,
+ *   everything that it has started is over too.
+ *
+ *     #include <sandlock.h>
+ *     #include <stdio.h>
+ *     #include <string.h>
+ *
+ *     static int32_t judge(const sandlock_event_t *ev, sandlock_ctx_t *ctx, void *user)
+ *     {
+ *         (void)ctx; (void)user;
+ *         return ev->argc > 0 && strcmp(ev->argv[0], "curl") == 0 ? -1 : 0;
+ *     }
+ *
+ *     int main(void)
+ *     {
+ *         const char *argv[] = { "sh", "-c", "echo hello; curl example.org" };
+ *         char *why = NULL;
+ *         sandlock_builder_t *b = sandlock_sandbox_builder_new();
+ *         b = sandlock_sandbox_builder_fs_read(b, "/usr");
+ *         b = sandlock_sandbox_builder_fs_read(b, "/lib");
+ *         b = sandlock_sandbox_builder_fs_read(b, "/lib64");
+ *         b = sandlock_sandbox_builder_fs_read(b, "/bin");
+ *         b = sandlock_sandbox_builder_policy_fn(b, judge, NULL, NULL);
+ *         sandlock_sandbox_t *policy = sandlock_sandbox_build(b, NULL, &why);
+ *         if (!policy) { fprintf(stderr, "%s\n", why); sandlock_string_free(why); return 1; }
+ *         sandlock_result_t *r = sandlock_run(policy, NULL, argv, 3);
+ *         if (!r) fprintf(stderr, "%s\n", sandlock_last_error());
+ *         char *out = sandlock_result_stdout(r);
+ *         if (out) fputs(out, stdout);
+ *         sandlock_string_free(out);
+ *         sandlock_result_free(r);
+ *         sandlock_sandbox_free(policy);
+ *         return 0;
+ *     }
+ *
+ * OWNERSHIP
+ *   Four phrases are used: "owned by the caller, free with X"; "borrowed, valid
+ *   until Y"; "consumed, even on error"; "copied". Every _free takes NULL. A
+ *   handle that is NULL, freed, or of another kind is an error, never a crash.
+ *
+ * ERRORS
+ *   A function that fails returns NULL or -1 and prints nothing;
+ *   sandlock_last_error() then says why, in a sentence. A setter remembers its
+ *   error and sandlock_sandbox_build reports it with all others.
+ *
+ * THREADS
+ *   Different objects may be used by any threads at once, and what is reached
+ *   through a const pointer may be shared. A handle is used by one thread at a time,
+ *   but for sandlock_handle_kill, sandlock_handle_pid and sandlock_handle_pollfd,
+ *   which may be called at any time until the handle is freed.
+ *
+ * FORK
+ *   In a child of fork() that has not exec'd, every function returns its error at
+ *   once and sandlock_last_error() says so; the library's descriptors are closed
+ *   there. A second copy of the library, loaded in the child, works.
+ *
+ * SIGNALS
+ *   The library is a Go shared library: loading it installs handlers for SIGSEGV,
+ *   SIGBUS, SIGFPE, SIGPIPE and SIGURG that pass on what is not theirs. Handlers of
+ *   the host may run on its threads and need SA_ONSTACK. The host gets one SIGCHLD
+ *   for each run, of a process that the library reaps itself; a host that takes
+ *   its status with waitpid(-1) does no harm.
+ *
+ * TEXT
+ *   Paths, arguments and environment are bytes that end with a NUL. Messages and
+ *   JSON are UTF-8.
+ */
+#ifndef SANDLOCK_H
+#define SANDLOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct sandlock_builder sandlock_builder_t; /* a policy in the making */
+typedef struct sandlock_sandbox sandlock_sandbox_t; /* a built policy */
+typedef struct sandlock_handle sandlock_handle_t;   /* one run */
+typedef struct sandlock_result sandlock_result_t;   /* the outcome of one run */
+typedef struct sandlock_ctx sandlock_ctx_t;         /* valid during a callback */
+
+/* How a run ended. */
+typedef uint32_t sandlock_exit_reason;
+enum {
+	SANDLOCK_EXITED = 0,   /* by itself: the exit code is valid */
+	SANDLOCK_SIGNALED = 1, /* by a signal other than SIGKILL */
+	SANDLOCK_KILLED = 2,   /* by SIGKILL: the library's, the kernel's, its own */
+	SANDLOCK_TIMEOUT = 3   /* by the library, because the time was over */
+};
+
+/* Parts of Landlock that a kernel may lack, for allow_degraded and disable. */
+enum {
+	SANDLOCK_PROTECTION_FS_REFER = 0,                   /* ABI 2, Linux 5.19 */
+	SANDLOCK_PROTECTION_FS_TRUNCATE = 1,                /* ABI 3, Linux 6.2 */
+	SANDLOCK_PROTECTION_NET_TCP = 2,                    /* ABI 4, Linux 6.7 */
+	SANDLOCK_PROTECTION_FS_IOCTL_DEV = 3,               /* ABI 5, Linux 6.10 */
+	SANDLOCK_PROTECTION_SIGNAL_SCOPE = 4,               /* ABI 6, Linux 6.12 */
+	SANDLOCK_PROTECTION_ABSTRACT_UNIX_SOCKET_SCOPE = 5  /* ABI 6, Linux 6.12 */
+};
+
+/* ---- callbacks ----------------------------------------------------------- */
+
+/* Groups of events. */
+enum { SANDLOCK_CATEGORY_FILE = 0, SANDLOCK_CATEGORY_NETWORK = 1, SANDLOCK_CATEGORY_PROCESS = 2, SANDLOCK_CATEGORY_MEMORY = 3 };
+
+/* What a sandbox is about to do. Borrowed, with all that it points to, valid
+ * during the callback. There is no path, and there will be none: paths belong to
+ * the kernel's static rules. */
+typedef struct sandlock_event {
+	const char *syscall;      /* name, such as "execve" */
+	uint8_t category;         /* SANDLOCK_CATEGORY_* */
+	uint32_t pid;             /* process id of the caller */
+	uint32_t parent_pid;      /* 0: unknown */
+	const char *host;         /* numeric address, NULL: not applicable */
+	uint16_t port;
+	bool denied;
+	const char *const *argv;  /* argc strings and a NULL; NULL: not applicable */
+	uint32_t argc;
+} sandlock_event_t;
+
+/* Decides an event. 0 allows; -1 denies with EPERM; -2 allows and keeps a line in
+ * the result's log; a positive number denies with that errno; any other denies
+ * with EPERM.
+ *
+ * Callbacks run on one thread of the library per sandbox, one at a time for that
+ * sandbox, never on the caller's thread; two runs of one policy call it at the same
+ * time. A callback must not wait for or free its own run. One that has not returned
+ * after policy_timeout has denied, and later events of that run are denied at once
+ * until it returns. */
+typedef int32_t (*sandlock_policy_fn_t)(const sandlock_event_t *event, sandlock_ctx_t *ctx, void *user_data);
+
+/* The same, for languages whose callbacks can throw: *verdict is -1 when the
+ * callback starts, and what it holds when the callback returns is the verdict. */
+typedef void (*sandlock_policy_callback_t)(void *user_data, const sandlock_event_t *event, sandlock_ctx_t *ctx,
+                                           int32_t *verdict);
+
+/* ---- builder --------------------------------------------------------------
+ * Each function takes the builder first and returns it; a NULL builder comes back
+ * as NULL. Strings are copied. A wrong value is reported by sandlock_sandbox_build. */
+
+/* A builder with the default policy, which grants nothing. Never NULL, but in a
+ * forked child. Owned by the caller; consumed by sandlock_sandbox_build. */
+sandlock_builder_t *sandlock_sandbox_builder_new(void);
+
+/* Merges a JSON document whose keys are the field names of the documentation
+ * (fs_readable, max_output, …); lists replace those set before. In its strings the
+ * escapes \udc80 … \udcff stand for the bytes 0x80 … 0xff, so that any path can be
+ * written. len in bytes. */
+sandlock_builder_t *sandlock_sandbox_builder_json(sandlock_builder_t *b, const char *json, size_t len);
+
+/* Grants reading, executing and listing of path and what lies beneath. Symbolic
+ * links in it are followed once, at the start of a run; a path that does not exist
+ * then is an error of the start (/lib, /lib64, /bin and /sbin are passed over). */
+sandlock_builder_t *sandlock_sandbox_builder_fs_read(sandlock_builder_t *b, const char *path);
+/* The same, and writing, creating and removing. No device nodes can be made. */
+sandlock_builder_t *sandlock_sandbox_builder_fs_write(sandlock_builder_t *b, const char *path);
+/* Once given, only what lies beneath such a path can be executed; it needs to be
+ * readable too. */
+sandlock_builder_t *sandlock_sandbox_builder_fs_exec(sandlock_builder_t *b, const char *path);
+/* Working directory; without it, the host's. */
+sandlock_builder_t *sandlock_sandbox_builder_cwd(sandlock_builder_t *b, const char *path);
+
+/* Outbound rule "tcp://:PORT[,PORT…]". Without any, no network socket can be made. */
+sandlock_builder_t *sandlock_sandbox_builder_net_allow(sandlock_builder_t *b, const char *spec);
+/* TCP ports that may be bound: "N", "a,b", "lo-hi", or "*" alone. */
+sandlock_builder_t *sandlock_sandbox_builder_net_allow_bind(sandlock_builder_t *b, const char *spec);
+
+/* Keep only PATH, HOME, USER, TERM and LANG of the host's environment. */
+sandlock_builder_t *sandlock_sandbox_builder_clean_env(sandlock_builder_t *b, bool v);
+/* Sets a variable, after clean_env. */
+sandlock_builder_t *sandlock_sandbox_builder_env_var(sandlock_builder_t *b, const char *key, const char *value);
+
+/* RLIMIT_NOFILE, soft and hard, never above the inherited ones. Not 0. */
+sandlock_builder_t *sandlock_sandbox_builder_max_open_files(sandlock_builder_t *b, unsigned int n);
+/* Captured bytes kept per stream, 64 MiB by default; the rest is read and dropped. */
+sandlock_builder_t *sandlock_sandbox_builder_max_output(sandlock_builder_t *b, uint64_t bytes);
+/* Cores that the command may run on: sched_setaffinity(2). len entries, at least 1. */
+sandlock_builder_t *sandlock_sandbox_builder_cpu_cores(sandlock_builder_t *b, const uint32_t *cores, uint32_t len);
+/* RLIMIT_CORE 0. */
+sandlock_builder_t *sandlock_sandbox_builder_no_coredump(sandlock_builder_t *b, bool v);
+/* PR_SET_THP_DISABLE of prctl(2). */
+sandlock_builder_t *sandlock_sandbox_builder_no_huge_pages(sandlock_builder_t *b, bool v);
+/* ADDR_NO_RANDOMIZE of personality(2). */
+sandlock_builder_t *sandlock_sandbox_builder_no_randomize_memory(sandlock_builder_t *b, bool v);
+
+/* Comma lists of system call names, or the groups sysv_ipc and debug. Denied calls
+ * fail with EPERM. Of the default deny list, what would undo the sandbox can't be
+ * allowed. */
+sandlock_builder_t *sandlock_sandbox_builder_extra_deny_syscalls(sandlock_builder_t *b, const char *names);
+sandlock_builder_t *sandlock_sandbox_builder_extra_allow_syscalls(sandlock_builder_t *b, const char *names);
+
+/* A protection that may be missing on this kernel, and one that is off on every
+ * kernel: SANDLOCK_PROTECTION_*. */
+sandlock_builder_t *sandlock_sandbox_builder_allow_degraded(sandlock_builder_t *b, uint32_t protection);
+sandlock_builder_t *sandlock_sandbox_builder_disable(sandlock_builder_t *b, uint32_t protection);
+
+/* Installs the callback, in place of one installed before. user_data is passed
+ * through; user_data_drop, if not NULL, is called exactly once, with it, when the
+ * last reference is gone: when the builder failed or was built, the built policy is
+ * freed, and no run of it can call the callback any more. */
+sandlock_builder_t *sandlock_sandbox_builder_policy_fn(sandlock_builder_t *b, sandlock_policy_fn_t cb, void *user_data,
+                                                       void (*user_data_drop)(void *user_data));
+sandlock_builder_t *sandlock_sandbox_builder_policy_callback(sandlock_builder_t *b, sandlock_policy_callback_t cb,
+                                                             void *user_data, void (*user_data_drop)(void *user_data));
+/* Comma list of the system calls that the callback is asked about; execve and
+ * execveat by default, "" for none. What is not asked about runs at full speed. */
+sandlock_builder_t *sandlock_sandbox_builder_policy_events(sandlock_builder_t *b, const char *names);
+/* Milliseconds, 30,000 by default; 0 waits for ever. */
+sandlock_builder_t *sandlock_sandbox_builder_policy_timeout(sandlock_builder_t *b, uint64_t ms);
+
+/* ---- built policies -------------------------------------------------------- */
+
+/* Checks everything and builds. b is consumed, even on error. *err, if err is not
+ * NULL, is 0 or -1; *err_msg, if err_msg is not NULL, is a message with all faults,
+ * owned by the caller, free with sandlock_string_free, or NULL. The policy is owned
+ * by the caller, free with sandlock_sandbox_free. */
+sandlock_sandbox_t *sandlock_sandbox_build(sandlock_builder_t *b, int *err, char **err_msg);
+/* The same of one JSON document; see sandlock_sandbox_builder_json. */
+sandlock_sandbox_t *sandlock_sandbox_from_json(const char *json, size_t len, int *err, char **err_msg);
+/* Runs that were started with it go on. */
+void sandlock_sandbox_free(sandlock_sandbox_t *p);
+/* What the policy compiles to, for people: owned by the caller, free with
+ * sandlock_string_free. NULL on error. */
+char *sandlock_sandbox_explain(const sandlock_sandbox_t *p);
+
+/* ---- runs ---------------------------------------------------------------------
+ * argv has argc strings, at least one; argv[0] without a slash is looked up in the
+ * PATH that the command will have. name is the name of the run, at most 64 bytes
+ * without '/', not that of a live run; NULL makes one. Standard input is /dev/null,
+ * standard output and error are captured. */
+
+/* Starts, waits, returns the result: owned by the caller, free with
+ * sandlock_result_free. NULL: the command could not be started. */
+sandlock_result_t *sandlock_run(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
+                                unsigned int argc);
+/* Standard streams are the host's, and so is the terminal, if they are one: it is
+ * given to the command and taken back. Returns the exit code, or -1 when the
+ * command could not be started or did not exit by itself. */
+int sandlock_run_interactive(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
+                             unsigned int argc);
+
+/* Confines a child and parks it before its exec. The handle is owned by the caller,
+ * free with sandlock_handle_free. NULL on error. */
+sandlock_handle_t *sandlock_create(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
+                                   unsigned int argc);
+sandlock_handle_t *sandlock_create_for_run(const sandlock_sandbox_t *policy, const char *name,
+                                           const char *const *argv, unsigned int argc);
+/* The same with a standard input: stdin_fd is copied (duplicated); -1 is /dev/null. */
+sandlock_handle_t *sandlock_create_stdin(const sandlock_sandbox_t *policy, const char *name,
+                                         const char *const *argv, unsigned int argc, int stdin_fd);
+/* Lets the parked child exec. 0 / -1. That the exec fails is told by the wait. */
+int sandlock_start(sandlock_handle_t *h);
+/* Process id of the command, 0 if none. */
+int32_t sandlock_handle_pid(const sandlock_handle_t *h);
+/* Borrowed, valid until the handle is freed: a descriptor that is readable, for
+ * poll(2), when the run is over. -1 on error. */
+int sandlock_handle_pollfd(const sandlock_handle_t *h);
+/* SIGKILL to every task of the sandbox; over already is success. 0 / -1. */
+int sandlock_handle_kill(sandlock_handle_t *h);
+/* SIGSTOP and SIGCONT to every task of the sandbox. 0, or -1 when it is over. */
+int sandlock_handle_pause(sandlock_handle_t *h);
+int sandlock_handle_resume(sandlock_handle_t *h);
+/* Waits until the run is over. The result is owned by the caller, free with
+ * sandlock_result_free; NULL: the command could not be started. Can be repeated. */
+sandlock_result_t *sandlock_handle_wait(sandlock_handle_t *h);
+/* The same for at most timeout_ms milliseconds, 0: no limit. On expiry the sandbox
+ * is killed and the result has the reason SANDLOCK_TIMEOUT and the output so far. */
+sandlock_result_t *sandlock_handle_wait_timeout(sandlock_handle_t *h, uint64_t timeout_ms);
+/* Kills the sandbox if it runs and reaps it. */
+void sandlock_handle_free(sandlock_handle_t *h);
+
+/* ---- results --------------------------------------------------------------- */
+
+/* Exit code; -1 unless the reason is SANDLOCK_EXITED. */
+int sandlock_result_exit_code(const sandlock_result_t *r);
+/* NULL: SANDLOCK_KILLED. */
+sandlock_exit_reason sandlock_result_reason(const sandlock_result_t *r);
+/* Number of the signal when the reason is SANDLOCK_SIGNALED, else -1. */
+int sandlock_result_signal(const sandlock_result_t *r);
+/* Whether the exit code is 0. */
+bool sandlock_result_success(const sandlock_result_t *r);
+/* The output as text, cut at a NUL, bytes that are not UTF-8 replaced by U+FFFD:
+ * owned by the caller, free with sandlock_string_free. NULL on error. */
+char *sandlock_result_stdout(const sandlock_result_t *r);
+char *sandlock_result_stderr(const sandlock_result_t *r);
+/* The output as it is, *len bytes: borrowed, valid until the result is freed. NULL
+ * and 0 when there is none. */
+const uint8_t *sandlock_result_stdout_bytes(const sandlock_result_t *r, uintptr_t *len);
+const uint8_t *sandlock_result_stderr_bytes(const sandlock_result_t *r, uintptr_t *len);
+/* Whether output was dropped because of max_output: SANDLOCK_TRUNCATED_* or 0. */
+enum { SANDLOCK_TRUNCATED_STDOUT = 1, SANDLOCK_TRUNCATED_STDERR = 2 };
+uint32_t sandlock_result_truncated(const sandlock_result_t *r);
+/* Why the sandbox was ended, "" when there is nothing to say: borrowed, valid until
+ * the result is freed. NULL on error. */
+const char *sandlock_result_error(const sandlock_result_t *r);
+/* What the library had to say during the run, a line each: borrowed, valid until
+ * the result is freed. NULL on error. */
+const char *sandlock_result_log(const sandlock_result_t *r);
+void sandlock_result_free(sandlock_result_t *r);
+
+/* ---- the library and the kernel ------------------------------------------------ */
+
+/* Why the calling thread's latest failed call failed: borrowed, valid until the
+ * thread's next failure. "" before the first. */
+const char *sandlock_last_error(void);
+/* Frees any char * that the library returned as owned by the caller. */
+void sandlock_string_free(char *s);
+/* Version of the library, and of this interface: borrowed, valid for ever. */
+const char *sandlock_version(void);
+uint32_t sandlock_abi_version(void);
+/* What this kernel offers, as JSON: owned by the caller, free with
+ * sandlock_string_free. */
+char *sandlock_kernel_report(void);
+/* Landlock ABI of the kernel, -1 without Landlock; and the one that every
+ * protection needs, 6. */
+int sandlock_landlock_abi_version(void);
+int sandlock_min_landlock_abi(void);
+/* Landlock ABI that a protection needs, 0 for an unknown one. */
+uint32_t sandlock_protection_min_abi(uint32_t protection);
+/* Number of a system call on this architecture, -1 for an unknown name or NULL. */
+int64_t sandlock_syscall_nr(const char *name);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
