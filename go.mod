@@ -8,4 +8,4 @@ require (
 	golang.org/x/sys v0.49.0
 )
 
-require github.com/mattn/go-pointer v0.0.1 // indirect
+require github.com/mattn/go-pointer v0.0.1

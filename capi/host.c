@@ -9,6 +9,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "_cgo_export.h"
+
 /* ---- last error ------------------------------------------------------------ */
 
 enum { MESSAGE_MAX = 16384 };
@@ -69,12 +71,15 @@ __attribute__((constructor(101))) static void loaded(void)
 	pthread_atfork(NULL, NULL, child_after_fork);
 }
 
-/* Only what the runtime changed is put back: the host may have set the limit itself. */
+/* Only what the runtime changed is put back, to the hard limit or one less: the
+ * host may have set the limit itself since. */
 static void restore_limit(void)
 {
 	struct rlimit now;
+
+	goReady(); /* returns when the runtime has started and changed it */
 	if (limit_known && getrlimit(RLIMIT_NOFILE, &now) == 0 && now.rlim_max == limit.rlim_max &&
-	    now.rlim_cur == now.rlim_max && limit.rlim_cur < now.rlim_cur)
+	    now.rlim_cur >= now.rlim_max - 1 && limit.rlim_cur < now.rlim_cur)
 		setrlimit(RLIMIT_NOFILE, &limit);
 }
 

@@ -30,4 +30,7 @@ func setError(err error) {
 	C.sl_set_error(text)
 }
 
+//export goReady
+func goReady() {}
+
 func main() {}
