@@ -90,7 +90,7 @@ func naiveRule(spec Spec, name string, args [6]uint64) uint32 {
 	}
 	switch name {
 	case "clone":
-		for _, flag := range []uint32{0x80, 0x2000, 0x8000, 0x20000, 0x800000, 0x2000000,
+		for _, flag := range []uint32{0x80, 0x2000, 0x20000, 0x800000, 0x2000000,
 			0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000} {
 			if word(0)&flag != 0 {
 				return nEPERM

@@ -39,13 +39,14 @@ var rules = map[string]rule{
 // architectures, and sys_clone takes their low 32 bits.
 //   - CLONE_NEW*: namespaces. CLONE_NEWTIME is a part of the exit signal here, not
 //     a flag; no signal has that bit.
-//   - CLONE_PARENT: the child would be the warden's, which takes its children for
-//     the command and for orphans.
 //   - CLONE_PTRACE, CLONE_UNTRACED: the child would be traced when the warden does
 //     not expect it, or not be traced when it relies on it.
+//
+// CLONE_PARENT stays: a sandbox in a sandbox starts its command with it, and a child
+// of the warden that it did not ask for is one more orphan to reap.
 const cloneRefused = unix.CLONE_NEWTIME | unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS |
 	unix.CLONE_NEWIPC | unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
-	unix.CLONE_PARENT | unix.CLONE_PTRACE | unix.CLONE_UNTRACED
+	unix.CLONE_PTRACE | unix.CLONE_UNTRACED
 
 func writeClone(c *compiler, pass label) {
 	c.load(low(0))
