@@ -44,7 +44,7 @@ HELLO = """
 int main(void) { puts("hello from the new compiler"); return 0; }
 """
 
-CURL_MAKEFILE = "all:\n\tcurl --version\n"
+FETCH_MAKEFILE = "all:\n\tcurl --version\n"
 
 
 def debian_sources(directory: pathlib.Path) -> None:
@@ -101,7 +101,7 @@ def prepare(work: pathlib.Path, archive: pathlib.Path) -> None:
         (work / name).mkdir(parents=True)
     (work / "source.tar").symlink_to(archive)
     (work / "hello.c").write_text(HELLO)
-    (work / "curl.mk").write_text(CURL_MAKEFILE)
+    (work / "fetch.mk").write_text(FETCH_MAKEFILE)
     # A machine without curl shows the same thing.
     (work / "bin" / "curl").symlink_to("/bin/echo")
 
@@ -157,7 +157,7 @@ def audit(work: pathlib.Path, archive: pathlib.Path) -> Optional[str]:
     if result.stdout != b"hello from the new compiler\n":
         return f"the new compiler's program wrote {result.stdout!r}"
 
-    step = ["make", "-f", "curl.mk"]
+    step = ["make", "-f", "fetch.mk"]
     result = box.run(step)
     if result.success or b"Operation not permitted" not in result.stderr:
         return "curl was to be denied with EPERM\n" + complain(step, result)
