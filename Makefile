@@ -10,7 +10,7 @@
 #
 # GOFLAGS reaches the Go tests: GOFLAGS=-race make test.
 
-VERSION := 0.1.0
+VERSION := $(shell sed -n 's/.*sandlock_version(void).*"\(.*\)".*/\1/p' capi/exports.c)
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include

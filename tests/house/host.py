@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import re
+import resource
+import signal
 import sys
 
 from sandlock import Sandbox, landlock_abi_version
@@ -27,8 +29,29 @@ def print_holdings() -> None:
     print(",".join(descriptors), threads, children, memory.group(1), flush=True)
 
 
+# Go's runtime catches these in any process that loads it.
+GO_CATCHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGPIPE, signal.SIGURG}
+
+
+def surroundings() -> object:
+    """What a library must leave alone, whether it was loaded or not."""
+    umask = os.umask(0o22)
+    os.umask(umask)
+    limits = {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")}
+    with open("/proc/self/status") as status:
+        lines = dict(line.split(":", 1) for line in status)
+    masks = {}
+    for name in "SigBlk", "SigIgn", "SigCgt":
+        mask = int(lines[name], 16)
+        # 32 to 34 are libc's and Go's own.
+        masks[name] = [number for number in range(1, 65)
+                       if mask >> (number - 1) & 1 and number not in GO_CATCHES and not 32 <= number <= 34]
+    return os.getcwd(), dict(os.environ), umask, limits, masks, lines["NoNewPrivs"], lines["Seccomp"]
+
+
 def main() -> None:
     runs = int(sys.argv[1])
+    before = surroundings()
     landlock_abi_version()  # loads the library
     asked = []
 
@@ -59,6 +82,8 @@ def main() -> None:
             result = plain.run(["/bin/echo", "plain"])
             assert result.stdout == b"plain\n", result
     print_holdings()
+    after = surroundings()
+    assert before == after, (before, after)
 
 
 main()

@@ -49,3 +49,44 @@ def test_nothing_is_left(language: str, tmp_path: pathlib.Path) -> None:
     assert after.threads <= before.threads + 2
     assert (before.children, after.children) == ("none", "none")
     assert after.memory <= before.memory + 5 * 1024
+
+
+# Ways of a host with its children that are none of the library's business.
+HOSTS = {
+    "ignores SIGCHLD": "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+    "takes every child's status": """
+def take():
+    while not over.is_set():
+        try:
+            pid, status = os.waitpid(-1, os.WUNTRACED | os.WCONTINUED)
+        except ChildProcessError:
+            continue  # none at the moment
+        # A child of the host's, ended: never a stop, and never a task of the sandbox.
+        assert os.WIFEXITED(status), status
+        assert pid not in asked, pid
+threading.Thread(target=take, daemon=True).start()
+""",
+}
+
+WAYS = """
+import os, signal, threading
+from sandlock import Sandbox
+over = threading.Event()
+asked = set()
+{way}
+def judge(event, ctx):
+    asked.add(event.pid)
+box = Sandbox(fs_readable=["/usr", "/lib", "/lib64", "/bin", "/etc"], policy_fn=judge)
+for _ in range(20):
+    result = box.run(["sh", "-c", "(exit 3) & wait $!; echo $?; kill -TERM $$"])
+    assert result.stdout == b"3\\n" and result.signal == signal.SIGTERM, result
+over.set()
+print("done")
+"""
+
+
+@pytest.mark.parametrize("way", HOSTS)
+def test_hosts_with_ways_of_their_own(way: str) -> None:
+    done = subprocess.run([sys.executable, "-c", WAYS.format(way=HOSTS[way])], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, env={**os.environ, "PYTHONPATH": str(ROOT / "python" / "src")})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
