@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -13,11 +13,31 @@
 
 /* ---- last error ------------------------------------------------------------ */
 
-enum { MESSAGE_MAX = 16384 };
-static __thread char message[MESSAGE_MAX];
+/* Not thread-local storage: the Go runtime's makes the library's part of the static
+ * block, whose reserve is small when the library is loaded late. */
+static pthread_key_t message_key;
+static pthread_once_t message_once = PTHREAD_ONCE_INIT;
 
-void sl_set_error(const char *text) { snprintf(message, sizeof message, "%s", text); }
-const char *sl_last_error(void) { return message; }
+static void make_message_key(void) { pthread_key_create(&message_key, free); }
+
+void sl_set_error(const char *text)
+{
+	char *copy = strdup(text);
+
+	pthread_once(&message_once, make_message_key);
+	free(pthread_getspecific(message_key));
+	if (pthread_setspecific(message_key, copy) != 0)
+		free(copy);
+}
+
+const char *sl_last_error(void)
+{
+	const char *text;
+
+	pthread_once(&message_once, make_message_key);
+	text = pthread_getspecific(message_key);
+	return text ? text : "";
+}
 
 /* ---- fork -------------------------------------------------------------------
  * In the child of a fork only the calling thread exists, so entering Go would wait

@@ -1,0 +1,82 @@
+"""Run commands that nobody trusts, confined by Landlock, seccomp and a supervisor.
+
+    >>> from sandlock import Sandbox
+    >>> box = Sandbox(fs_readable=["/usr", "/lib", "/lib64", "/bin", "/etc"])
+    >>> box.run(["echo", "hello"]).stdout
+    b'hello\\n'
+
+Importing the package does not load the shared library; the first use does.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict
+
+from . import _lib
+from .events import PolicyContext, SyscallEvent
+from .exceptions import (
+    BranchConflictError,
+    BranchError,
+    CallbackError,
+    ChildError,
+    ConfinementError,
+    ForkedError,
+    ForkError,
+    LandlockUnavailableError,
+    MemoryProtectError,
+    NotifError,
+    PolicyError,
+    SandboxError,
+    SandlockError,
+    SeccompError,
+)
+from .protection import Protection
+from .sandbox import ExitReason, Result, Sandbox, parse_memory_size, parse_ports
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BranchConflictError",
+    "BranchError",
+    "CallbackError",
+    "ChildError",
+    "ConfinementError",
+    "ExitReason",
+    "ForkError",
+    "ForkedError",
+    "LandlockUnavailableError",
+    "MemoryProtectError",
+    "NotifError",
+    "PolicyContext",
+    "PolicyError",
+    "Protection",
+    "Result",
+    "Sandbox",
+    "SandboxError",
+    "SandlockError",
+    "SeccompError",
+    "SyscallEvent",
+    "__version__",
+    "kernel_report",
+    "landlock_abi_version",
+    "min_landlock_abi",
+    "parse_memory_size",
+    "parse_ports",
+]
+
+
+def kernel_report() -> Dict[str, Any]:
+    """What this kernel offers, and which limits of a policy are not enforced yet."""
+    report: Dict[str, Any] = json.loads(_lib.take_string(_lib.lib().sandlock_kernel_report()))
+    return report
+
+
+def landlock_abi_version() -> int:
+    """The Landlock ABI of this kernel, -1 without Landlock."""
+    return int(_lib.lib().sandlock_landlock_abi_version())
+
+
+def min_landlock_abi() -> int:
+    """The Landlock ABI that every protection needs."""
+    return int(_lib.lib().sandlock_min_landlock_abi())

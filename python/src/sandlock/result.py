@@ -1,0 +1,79 @@
+"""The outcome of a run."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import enum
+from typing import Any, Optional, Tuple
+
+from . import _lib
+
+
+class ExitReason(enum.IntEnum):
+    """How a run ended."""
+
+    EXITED = 0
+    """The command exited by itself; ``exit_code`` is valid."""
+    SIGNALED = 1
+    """A signal other than SIGKILL ended it; ``signal`` is its number."""
+    KILLED = 2
+    """SIGKILL ended it: ``kill()``, a verdict, the kernel."""
+    TIMEOUT = 3
+    """Its time was over, and it was killed."""
+
+
+@dataclasses.dataclass
+class Result:
+    """What came of a run. ``stdout`` and ``stderr`` are bytes, or str in text mode.
+
+    ``exit_code`` is -1 unless the reason is EXITED, ``signal`` -1 unless it is SIGNALED.
+    ``error`` says why the command could not be started or was ended, None when there
+    is nothing to say. ``stdout_truncated`` and ``stderr_truncated`` tell that more than
+    ``max_output`` came and was dropped. ``log`` is what the library had to say.
+    """
+
+    success: bool
+    exit_code: int = 0
+    stdout: Any = b""
+    stderr: Any = b""
+    error: Optional[str] = None
+    reason: Optional[ExitReason] = None
+    signal: int = -1
+    stdout_truncated: bool = False
+    stderr_truncated: bool = False
+    log: Tuple[str, ...] = ()
+
+    @property
+    def truncated(self) -> bool:
+        """Whether output was dropped because of ``max_output``."""
+        return self.stdout_truncated or self.stderr_truncated
+
+
+def _bytes(accessor: Any, pointer: int) -> bytes:
+    length = ctypes.c_size_t()
+    at = accessor(pointer, ctypes.byref(length))
+    return ctypes.string_at(at, length.value) if at else b""
+
+
+def take_result(pointer: int) -> Result:
+    """The Python result of the library's, which is freed."""
+    lib = _lib.lib()
+    try:
+        cut = lib.sandlock_result_truncated(pointer)
+        code = lib.sandlock_result_exit_code(pointer)
+        log = (lib.sandlock_result_log(pointer) or b"").decode("utf-8", "replace")
+        return Result(
+            success=code == 0,
+            exit_code=code,
+            stdout=_bytes(lib.sandlock_result_stdout_bytes, pointer),
+            stderr=_bytes(lib.sandlock_result_stderr_bytes, pointer),
+            error=(lib.sandlock_result_error(pointer) or b"").decode("utf-8", "replace") or None,
+            reason=ExitReason(lib.sandlock_result_reason(pointer)),
+            signal=lib.sandlock_result_signal(pointer),
+            stdout_truncated=bool(cut & 1),
+            stderr_truncated=bool(cut & 2),
+            log=tuple(log.split("\n")) if log else (),
+        )
+    finally:
+        lib.sandlock_result_free(pointer)
