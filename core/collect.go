@@ -14,6 +14,7 @@ import (
 // stream is one captured output: a pipe's read end and what came out of it.
 type stream struct {
 	fd        int
+	epoll     int // watches fd, -1 none
 	limit     uint64
 	kept      []byte
 	truncated bool
@@ -53,11 +54,16 @@ func (s *stream) drain() {
 }
 
 func (s *stream) close() {
-	if s.fd >= 0 {
-		sys.Closing(s.fd)
-		unix.Close(s.fd)
-		s.fd = -1
+	if s.fd < 0 {
+		return
 	}
+	if s.epoll >= 0 {
+		// Not left to the close: a forked child of the host may have a copy.
+		_ = unix.EpollCtl(s.epoll, unix.EPOLL_CTL_DEL, s.fd, nil)
+	}
+	sys.Closing(s.fd)
+	unix.Close(s.fd)
+	s.fd = -1
 }
 
 // pollUntil waits for one of fds, until the deadline unless that is zero. False:
@@ -79,58 +85,121 @@ func pollUntil(fds []unix.PollFd, deadline time.Time) bool {
 	}
 }
 
-// collect reads the outputs and the warden's messages until the run is over.
-// It runs on the caller's thread for Run, on its own goroutine otherwise.
+// collect reads the outputs and the warden's messages until the run is over, or
+// until the deadline, when it kills the sandbox, and on.
 func (s *Sandbox) collect(deadline time.Time) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.warden.Kill()
-			s.finish(nil, fmt.Errorf("BUG(sandlock): %v, please report", p))
-		}
-	}()
-	ctl, pidfd := s.warden.PollFDs()
+	defer s.guard()
 	for {
-		fds := [4]unix.PollFd{
-			{Fd: int32(ctl), Events: unix.POLLIN},
-			{Fd: int32(s.out.fd), Events: unix.POLLIN}, // -1 is skipped: poll(2)
-			{Fd: int32(s.errs.fd), Events: unix.POLLIN},
-			{Fd: int32(pidfd), Events: unix.POLLIN},
-		}
-		if !pollUntil(fds[:], deadline) {
+		fds, ok := s.ready(deadline)
+		if !ok {
 			deadline = time.Time{}
 			s.timedOut.Store(true)
 			s.warden.Kill()
 			continue
 		}
-		for i, st := range []*stream{&s.out, &s.errs} {
-			if fds[1+i].Revents != 0 && !st.read() {
-				st.close()
-			}
-		}
-		if fds[0].Revents|fds[3].Revents == 0 {
-			continue
-		}
-		m, fd, err := s.warden.Receive()
-		if fd >= 0 {
-			unix.Close(fd) // the listener has been taken already
-		}
-		switch {
-		case err != nil:
-			s.warden.Kill()
-			s.warden.AwaitKiller()
-			s.out.drain()
-			s.errs.drain()
-			s.finish(s.outcome(unix.WaitStatus(unix.SIGKILL), warden.Message{}, err.Error()), nil)
+		if s.take(fds) {
 			return
-		case m.Type == warden.End:
-			s.end(m)
-			return
-		case m.Type == warden.Exec || m.Type == warden.NoExec:
-			if s.exec != nil {
-				s.exec.Outcome(m)
-			}
 		}
 	}
+}
+
+// guard makes a panic the end of the run, not of the host.
+func (s *Sandbox) guard() {
+	if p := recover(); p != nil {
+		s.warden.Kill()
+		s.finish(nil, fmt.Errorf("BUG(sandlock): %v, please report", p))
+	}
+}
+
+// sources are the descriptors that a run is collected from, in the order that take
+// expects.
+func (s *Sandbox) sources() [4]int {
+	ctl, pidfd := s.warden.PollFDs()
+	return [4]int{ctl, s.out.fd, s.errs.fd, pidfd}
+}
+
+func (s *Sandbox) ready(deadline time.Time) (fds [4]unix.PollFd, ok bool) {
+	for i, fd := range s.sources() {
+		fds[i] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN} // -1 is skipped: poll(2)
+	}
+	return fds, pollUntil(fds[:], deadline)
+}
+
+// take takes what is ready, at most one buffer and one message. It reports whether
+// the run is over.
+func (s *Sandbox) take(fds [4]unix.PollFd) (over bool) {
+	for i, st := range []*stream{&s.out, &s.errs} {
+		if fds[1+i].Revents != 0 && !st.read() {
+			st.close()
+		}
+	}
+	if fds[0].Revents|fds[3].Revents == 0 {
+		return false
+	}
+	m, fd, err := s.warden.Receive()
+	if fd >= 0 {
+		unix.Close(fd) // the listener has been taken already
+	}
+	switch {
+	case err != nil:
+		s.warden.Kill()
+		s.warden.AwaitKiller()
+		s.out.drain()
+		s.errs.drain()
+		s.finish(s.outcome(unix.WaitStatus(unix.SIGKILL), warden.Message{}, err.Error()), nil)
+		return true
+	case m.Type == warden.End:
+		s.end(m)
+		return true
+	case m.Type == warden.Created:
+		s.pid.Store(m.PID)
+	case s.exec != nil:
+		s.exec.Outcome(m)
+	}
+	return false
+}
+
+// stepRounds bounds what one Step takes, so that its caller is back soon.
+const stepRounds = 64
+
+// Step takes what is ready without blocking and reports whether the run is over. It
+// is for a sandbox that Spawn made, and is to be called whenever StepFD is readable.
+func (s *Sandbox) Step() (over bool) {
+	defer s.guard()
+	s.mu.Lock()
+	over = s.over
+	s.mu.Unlock()
+	for range stepRounds {
+		if over {
+			return true
+		}
+		fds, ok := s.ready(time.Unix(1, 0)) // long ago: what is ready now
+		if !ok {
+			return false
+		}
+		over = s.take(fds)
+	}
+	return over
+}
+
+// watch makes the descriptor of StepFD.
+func (s *Sandbox) watch() error {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	s.epoll = sys.Opened(fd)
+	s.out.epoll, s.errs.epoll = fd, fd
+	for _, source := range s.sources() {
+		if source < 0 {
+			continue
+		}
+		ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(source)}
+		if err := unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, source, &ev); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // end makes the result of the warden's last message.

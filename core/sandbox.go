@@ -35,6 +35,7 @@ type Sandbox struct {
 	terminal *terminal // nil unless interactive
 
 	out, errs stream
+	collector collector
 
 	timedOut    atomic.Bool
 	firstDenied atomic.Bool // policy_fn denied the command itself
@@ -43,7 +44,8 @@ type Sandbox struct {
 
 	mu     sync.Mutex // guards what follows
 	log    []string
-	done   int // eventfd: readable when the run is over; -1 before it is needed
+	done   int // eventfd: readable when a background run is over, -1 otherwise
+	epoll  int // readable when a stepped run can go on, -1 otherwise
 	over   bool
 	result *Result
 	err    error
@@ -66,13 +68,27 @@ const keepCapabilities = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.
 // kernel or file system cannot carry out is an error here, a *StartError with
 // the failing step.
 func (p *Plan) Create(cmd Command) (*Sandbox, error) {
-	s, err := p.launch(cmd, true)
+	s, err := p.launch(cmd, background)
 	if err != nil {
 		return nil, err
 	}
 	go s.collect(time.Time{})
 	return s, nil
 }
+
+// Spawn starts a command for a caller that waits by itself, on [Sandbox.StepFD], and
+// calls [Sandbox.Step] meanwhile: no thread of the library does. Wait and Close do
+// the rest themselves.
+func (p *Plan) Spawn(cmd Command) (*Sandbox, error) { return p.launch(cmd, stepped) }
+
+// collector is who collects the outputs and the warden's messages of a run.
+type collector int
+
+const (
+	inline     collector = iota // Run itself
+	background                  // a goroutine
+	stepped                     // whoever calls Step or Wait
+)
 
 // Run creates, starts and waits on the calling thread. timeout 0 is none. A
 // command that can't be started is an error, not a result.
@@ -81,7 +97,7 @@ func (p *Plan) Run(cmd Command, timeout time.Duration) (*Result, error) {
 	if timeout > 0 {
 		deadline = time.Now().Add(timeout)
 	}
-	s, err := p.launch(cmd, false)
+	s, err := p.launch(cmd, inline)
 	if err != nil {
 		return nil, err
 	}
@@ -101,17 +117,19 @@ func (p *Plan) RunInteractive(cmd Command) (int, error) {
 	return r.ExitCode, nil
 }
 
-// launch does all that Create does but for the collector, which its caller runs.
-func (p *Plan) launch(cmd Command, park bool) (_ *Sandbox, err error) {
-	s := &Sandbox{plan: p, done: -1, onClose: cmd.OnClose}
-	s.out.fd, s.errs.fd = -1, -1
+// launch does all but the collecting. Only a background run is parked before its
+// exec.
+func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
+	s := &Sandbox{plan: p, collector: by, done: -1, epoll: -1, onClose: cmd.OnClose}
+	s.out, s.errs = stream{fd: -1, epoll: -1}, stream{fd: -1, epoll: -1}
+	park := by == background
 	if s.onClose == nil {
 		s.onClose = func() {}
 	}
 	defer func() {
 		if err != nil {
 			s.release()
-			s.closeDone()
+			s.closeOwn()
 			s.onClose()
 		}
 	}()
@@ -170,6 +188,11 @@ func (p *Plan) launch(cmd Command, park bool) (_ *Sandbox, err error) {
 	if park || p.traps {
 		if err := s.awaitCreated(); err != nil {
 			return nil, err
+		}
+	}
+	if by == stepped {
+		if err := s.watch(); err != nil {
+			return nil, &StartError{Step: "epoll", Err: err}
 		}
 	}
 	return s, nil
@@ -293,8 +316,19 @@ func (s *Sandbox) signalAll(byKiller func() error, sig unix.Signal) error {
 	return nil
 }
 
+// StepFD returns a descriptor, owned by the sandbox and valid until Close, that is
+// readable when Step has something to do, for a sandbox that Spawn made.
+func (s *Sandbox) StepFD() (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.epoll < 0 {
+		return -1, errors.New("the sandbox is not one to be stepped, or was closed")
+	}
+	return s.epoll, nil
+}
+
 // PollFD returns a descriptor, owned by the sandbox and valid until Close, that
-// is readable when the run is over.
+// is readable when the run is over, for a sandbox that Create made.
 func (s *Sandbox) PollFD() (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -304,29 +338,34 @@ func (s *Sandbox) PollFD() (int, error) {
 	return s.done, nil
 }
 
-// await waits for the end of the run, at most for timeout unless it is 0.
-func (s *Sandbox) await(timeout time.Duration) bool {
-	s.mu.Lock()
-	fd, closed := s.done, s.closed
-	s.mu.Unlock()
-	if closed {
-		return true
-	}
+// await waits for the end of the run, at most for timeout unless it is 0; then it
+// kills the sandbox, and on.
+func (s *Sandbox) await(timeout time.Duration) {
 	var deadline time.Time
 	if timeout > 0 {
 		deadline = time.Now().Add(timeout)
 	}
-	return pollUntil([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, deadline)
+	s.mu.Lock()
+	fd, over, closed := s.done, s.over, s.closed
+	s.mu.Unlock()
+	switch {
+	case closed || over:
+	case s.collector == stepped:
+		s.collect(deadline)
+	default:
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		if !pollUntil(fds, deadline) {
+			s.timedOut.Store(true)
+			s.warden.Kill()
+			pollUntil(fds, time.Time{})
+		}
+	}
 }
 
 // Wait blocks until the run is over. timeout 0 is no limit; when it expires the
 // sandbox is killed and the result says TimedOut. Later calls return the same.
 func (s *Sandbox) Wait(timeout time.Duration) (*Result, error) {
-	if !s.await(timeout) {
-		s.timedOut.Store(true)
-		s.warden.Kill()
-		s.await(0)
-	}
+	s.await(timeout)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.over {
@@ -340,17 +379,20 @@ func (s *Sandbox) Wait(timeout time.Duration) (*Result, error) {
 func (s *Sandbox) Close() {
 	s.warden.Kill()
 	s.await(0)
-	s.closeDone()
+	s.closeOwn()
 }
 
-func (s *Sandbox) closeDone() {
+// closeOwn closes what the handle lends to its user.
+func (s *Sandbox) closeOwn() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	if s.done >= 0 {
-		sys.Closing(s.done)
-		unix.Close(s.done)
-		s.done = -1
+	for _, fd := range []*int{&s.done, &s.epoll} {
+		if *fd >= 0 {
+			sys.Closing(*fd)
+			unix.Close(*fd)
+			*fd = -1
+		}
 	}
 }
 

@@ -453,3 +453,52 @@ func TestFailedStartsLeaveNothing(t *testing.T) {
 		t.Errorf("children %q, %v", out, err)
 	}
 }
+
+func TestSteppedRun(t *testing.T) {
+	rec := &recorder{}
+	p := policy()
+	p.PolicyFn = rec.judge
+	before := descriptors(t)
+	s, err := mustCompile(t, p).Spawn(Command{Argv: []string{"sh", "-c", "head -c 3000000 /dev/zero; /bin/echo done >&2; exit 4"}, Stdin: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := s.StepFD()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		pollUntil([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, time.Time{})
+		if s.Step() {
+			break
+		}
+	}
+	if !s.Step() {
+		t.Error("over, and then not")
+	}
+	if r, err := s.Wait(0); err != nil || r.ExitCode != 4 || len(r.Stdout) != 3000000 || string(r.Stderr) != "done\n" {
+		t.Errorf("%v, %v", r, err)
+	}
+	s.Close()
+	if after := descriptors(t); after != before {
+		t.Errorf("before\n%s\nafter\n%s", before, after)
+	}
+	// Without steps, Wait and Close do it.
+	for _, end := range []func(s *Sandbox){
+		func(s *Sandbox) {
+			if r, err := s.Wait(100 * time.Millisecond); err != nil || r.Reason != TimedOut {
+				t.Errorf("%+v, %v", r, err)
+			}
+			s.Close()
+		},
+		(*Sandbox).Close,
+	} {
+		if s, err = mustCompile(t, policy()).Spawn(Command{Argv: []string{"sleep", "1000"}, Stdin: -1}); err != nil {
+			t.Fatal(err)
+		}
+		end(s)
+	}
+	if after := descriptors(t); after != before {
+		t.Errorf("before\n%s\nafter\n%s", before, after)
+	}
+}
