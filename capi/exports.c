@@ -147,6 +147,13 @@ API sandlock_handle_t *sandlock_create_stdin(const sandlock_sandbox_t *policy, c
 	return goCreate((sandlock_sandbox_t *)policy, (char *)name, (char **)argv, argc, stdin_fd);
 }
 
+API sandlock_handle_t *sandlock_spawn(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
+                                      unsigned int argc, int stdin_fd)
+{
+	ENTER(NULL);
+	return goSpawn((sandlock_sandbox_t *)policy, (char *)name, (char **)argv, argc, stdin_fd);
+}
+
 API sandlock_handle_t *sandlock_create(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
                                        unsigned int argc)
 {
@@ -167,6 +174,7 @@ API sandlock_handle_t *sandlock_create_for_run(const sandlock_sandbox_t *policy,
 		return go(h);                        \
 	}
 HANDLE_FUNCTION(start, goStart)
+HANDLE_FUNCTION(handle_step, goStep)
 HANDLE_FUNCTION(handle_kill, goKill)
 HANDLE_FUNCTION(handle_pause, goPause)
 HANDLE_FUNCTION(handle_resume, goResume)
@@ -181,6 +189,12 @@ API int sandlock_handle_pollfd(const sandlock_handle_t *h)
 {
 	ENTER(-1);
 	return goPollFD((sandlock_handle_t *)h);
+}
+
+API int sandlock_handle_stepfd(const sandlock_handle_t *h)
+{
+	ENTER(-1);
+	return goStepFD((sandlock_handle_t *)h);
 }
 
 API sandlock_result_t *sandlock_handle_wait(sandlock_handle_t *h)

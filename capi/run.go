@@ -92,9 +92,19 @@ func goRunInteractive(p *C.sandlock_sandbox_t, name *C.char, argv **C.char, argc
 }
 
 //export goCreate
-func goCreate(p *C.sandlock_sandbox_t, name *C.char, argv **C.char, argc C.uint, stdin C.int) (h *C.sandlock_handle_t) {
+func goCreate(p *C.sandlock_sandbox_t, name *C.char, argv **C.char, argc C.uint, stdin C.int) *C.sandlock_handle_t {
+	return start(p, name, argv, argc, stdin, (*core.Plan).Create)
+}
+
+//export goSpawn
+func goSpawn(p *C.sandlock_sandbox_t, name *C.char, argv **C.char, argc C.uint, stdin C.int) *C.sandlock_handle_t {
+	return start(p, name, argv, argc, stdin, (*core.Plan).Spawn)
+}
+
+func start(p *C.sandlock_sandbox_t, name *C.char, argv **C.char, argc C.uint, stdin C.int,
+	by func(*core.Plan, core.Command) (*core.Sandbox, error)) (h *C.sandlock_handle_t) {
 	launch(p, name, argv, argc, stdin, func(plan *core.Plan, c core.Command) error {
-		s, err := plan.Create(c)
+		s, err := by(plan, c)
 		if err == nil {
 			h = (*C.sandlock_handle_t)(save(&run{s}))
 		}
@@ -141,13 +151,31 @@ func goPid(h *C.sandlock_handle_t) (pid C.int32_t) {
 }
 
 //export goPollFD
-func goPollFD(h *C.sandlock_handle_t) C.int {
+func goPollFD(h *C.sandlock_handle_t) C.int { return descriptor(h, (*core.Sandbox).PollFD) }
+
+//export goStepFD
+func goStepFD(h *C.sandlock_handle_t) C.int { return descriptor(h, (*core.Sandbox).StepFD) }
+
+func descriptor(h *C.sandlock_handle_t, which func(*core.Sandbox) (int, error)) C.int {
 	fd := -1
 	with(unsafe.Pointer(h), func(r *run) (err error) {
-		fd, err = r.PollFD()
+		fd, err = which(r.Sandbox)
 		return err
 	})
 	return C.int(fd)
+}
+
+//export goStep
+func goStep(h *C.sandlock_handle_t) C.int {
+	over := C.int(-1)
+	with(unsafe.Pointer(h), func(r *run) error {
+		over = 0
+		if r.Step() {
+			over = 1
+		}
+		return nil
+	})
+	return over
 }
 
 //export goWait

@@ -260,12 +260,24 @@ sandlock_handle_t *sandlock_create_for_run(const sandlock_sandbox_t *policy, con
 /* The same with a standard input: stdin_fd is copied (duplicated); -1 is /dev/null. */
 sandlock_handle_t *sandlock_create_stdin(const sandlock_sandbox_t *policy, const char *name,
                                          const char *const *argv, unsigned int argc, int stdin_fd);
+/* Starts a command for a caller that waits by itself: no thread of the library
+ * collects its output. The caller polls sandlock_handle_stepfd and calls
+ * sandlock_handle_step whenever it is readable, until that returns 1; the waits and
+ * the free work without that too. The pid is known only when the policy has a
+ * callback. stdin_fd is copied; -1 is /dev/null. The handle is owned by the caller, free with
+ * sandlock_handle_free. NULL on error. */
+sandlock_handle_t *sandlock_spawn(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
+                                  unsigned int argc, int stdin_fd);
+/* Borrowed, valid until the handle is freed: a descriptor for poll(2). -1 on error. */
+int sandlock_handle_stepfd(const sandlock_handle_t *h);
+/* Takes what is there without blocking. 1: the run is over; 0: it goes on; -1: error. */
+int sandlock_handle_step(sandlock_handle_t *h);
 /* Lets the parked child exec. 0 / -1. That the exec fails is told by the wait. */
 int sandlock_start(sandlock_handle_t *h);
 /* Process id of the command, 0 if none. */
 int32_t sandlock_handle_pid(const sandlock_handle_t *h);
 /* Borrowed, valid until the handle is freed: a descriptor that is readable, for
- * poll(2), when the run is over. -1 on error. */
+ * poll(2), when the run is over; of handles that sandlock_create made. -1 on error. */
 int sandlock_handle_pollfd(const sandlock_handle_t *h);
 /* SIGKILL to every task of the sandbox; over already is success. 0 / -1. */
 int sandlock_handle_kill(sandlock_handle_t *h);

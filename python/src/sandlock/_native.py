@@ -138,12 +138,14 @@ def argv_array(argv: Sequence[bytes]) -> Any:
 
 
 class Run(_Owned):
-    """One run, parked until :meth:`start`. Raises StartError."""
+    """One run: parked until it is started, or started and ``stepped`` by us. Raises
+    StartError."""
 
-    def __init__(self, policy: Policy, name: Optional[str], argv: List[bytes], stdin: int) -> None:
+    def __init__(self, policy: Policy, name: Optional[str], argv: List[bytes], stdin: int, stepped: bool) -> None:
         super().__init__()
-        self.policy = policy
-        self._pointer = _lib.lib().sandlock_create_stdin(
+        self.policy, self.stepped = policy, stepped
+        lib = _lib.lib()
+        self._pointer = (lib.sandlock_spawn if stepped else lib.sandlock_create_stdin)(
             policy.pointer, os.fsencode(name) if name is not None else None, argv_array(argv), len(argv), stdin
         )
         if not self._pointer:

@@ -273,16 +273,12 @@ class Sandbox:
         limit = _seconds(timeout)
         deadline = None if limit is None else time.monotonic() + limit
         text_mode = _TextMode(text, encoding, errors)
+        data = text_mode.encode(input) if isinstance(input, str) else input
         try:
-            self._create(cmd, input if isinstance(input, bytes) or input is None else text_mode.encode(input))
+            self._create(cmd, data, stepped=True)
         except StartError as e:
             self._raise_callback_error()
             return text_mode.decode(Result(success=False, exit_code=-1, error=str(e)))
-        try:
-            self.start()
-        except BaseException:
-            self._end()
-            raise
         return text_mode.decode(self._collect(deadline))
 
     def create(self, cmd: Sequence[Arg]) -> None:
@@ -290,7 +286,7 @@ class Sandbox:
         RuntimeError: "sandlock_create failed: …", or this object runs a command already.
         PolicyError: the policy can't be built."""
         try:
-            self._create(cmd, None)
+            self._create(cmd, None, stepped=False)
         except StartError as e:
             raise RuntimeError(f"sandlock_create failed: {e}") from None
 
@@ -360,7 +356,9 @@ class Sandbox:
     def is_running(self) -> bool:
         """Whether a command was created and is not over."""
         run = self._run
-        return run is not None and not run.forked and not _readable(run.call("handle_pollfd"), 0)
+        if run is None or run.forked:
+            return False
+        return run.stepped or not _readable(run.call("handle_pollfd"), 0)
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -378,7 +376,7 @@ class Sandbox:
             raise RuntimeError("sandbox is not running")
         return run
 
-    def _create(self, cmd: Sequence[Arg], data: Optional[bytes]) -> None:
+    def _create(self, cmd: Sequence[Arg], data: Optional[bytes], stepped: bool) -> None:
         argv = _argv(cmd)
         if self.name is not None:
             _check_name(self.name)
@@ -393,7 +391,7 @@ class Sandbox:
         try:
             if data is not None:
                 stdin = _stdin_file(data)
-            run = Run(policy, self.name, argv, stdin)
+            run = Run(policy, self.name, argv, stdin, stepped)
             weakref.finalize(self, run.free)
             self._run = run
         except BaseException:
@@ -407,7 +405,7 @@ class Sandbox:
     def _collect(self, deadline: Optional[float]) -> Result:
         run = self._running()
         try:
-            if _readable(run.call("handle_pollfd"), deadline):
+            if _over(run, deadline):
                 pointer = run.call("handle_wait")
             else:
                 pointer = run.call("handle_wait_timeout", 1)
@@ -490,6 +488,17 @@ def _readable(fd: int, deadline: Optional[float]) -> bool:
             return True
         if deadline is not None and time.monotonic() >= deadline:
             return False
+
+
+def _over(run: Run, deadline: Optional[float]) -> bool:
+    """Waits until the run is over, and reports whether it is."""
+    if not run.stepped:
+        return _readable(run.call("handle_pollfd"), deadline)
+    fd = run.call("handle_stepfd")
+    while _readable(fd, deadline):
+        if run.call("handle_step") != 0:
+            return True
+    return False
 
 
 def _stdin_file(data: bytes) -> int:
