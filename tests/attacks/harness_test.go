@@ -1,0 +1,167 @@
+// Package attacks is the adversary. Each test runs a victim program, which tries one
+// thing, inside a sandbox and outside of it: an attack that fails without a sandbox
+// too proves nothing. What counts is the effect outside, not only the errno.
+package attacks
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/sandlock/sandlock/core"
+)
+
+// victims is the directory of the compiled victim programs, readable by every user.
+var victims string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "sandlock-victims-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	victims = dir
+	sources, err := filepath.Glob("../victim/*.c")
+	if err != nil || len(sources) == 0 {
+		fmt.Fprintln(os.Stderr, "no victims:", err)
+		return 1
+	}
+	for _, src := range sources {
+		bin := filepath.Join(dir, strings.TrimSuffix(filepath.Base(src), ".c"))
+		if out, err := exec.Command("gcc", "-O1", "-Wall", "-Werror", "-pthread", "-o", bin, src).CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n%s", src, err, out)
+			return 1
+		}
+	}
+	return m.Run()
+}
+
+// victim is the path of a compiled victim.
+func victim(name string) string { return filepath.Join(victims, name) }
+
+// policy grants what a victim needs to start, and nothing else.
+func policy() *core.Policy {
+	p := core.NewPolicy()
+	p.FSReadable = []string{"/usr", "/lib", "/lib64", "/bin", victims}
+	return p
+}
+
+// inside runs argv in a sandbox.
+func inside(t testing.TB, p *core.Policy, argv ...string) *core.Result {
+	t.Helper()
+	plan, err := p.Compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := plan.Run(core.Command{Argv: argv, Stdin: -1}, 0)
+	if err != nil {
+		t.Fatalf("%q: %v", argv, err)
+	}
+	return r
+}
+
+// outside runs argv without a sandbox, as the control, and returns its output.
+func outside(t testing.TB, argv ...string) string {
+	t.Helper()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Logf("control %q: %v", argv, err)
+	}
+	return string(out)
+}
+
+// attempt is one line that a victim prints: "NAME RESULT ERRNO", the result being
+// what the system call returned.
+type attempt struct {
+	result int64
+	errno  syscall.Errno
+}
+
+// attempts parses a victim's output; a line that is none is ignored.
+func attempts(out string) map[string]attempt {
+	all := map[string]attempt{}
+	for line := range strings.Lines(out) {
+		f := strings.Fields(line)
+		if len(f) != 3 {
+			continue
+		}
+		result, err1 := strconv.ParseInt(f[1], 10, 64)
+		errno, err2 := strconv.Atoi(f[2])
+		if err1 == nil && err2 == nil {
+			all[f[0]] = attempt{result, syscall.Errno(errno)}
+		}
+	}
+	return all
+}
+
+// refused checks that each attempt of names was made inside and failed with one of
+// the errnos.
+func refused(t *testing.T, got map[string]attempt, names []string, errnos ...syscall.Errno) {
+	t.Helper()
+	for _, name := range names {
+		a, made := got[name]
+		switch {
+		case !made:
+			t.Errorf("%s: not tried", name)
+		case a.result != -1 || !slices.Contains(errnos, a.errno):
+			t.Errorf("%s: result %d, errno %v (%d), want one of %v", name, a.result, a.errno, int(a.errno), errnos)
+		}
+	}
+}
+
+// rounds is how often a race is run: SANDLOCK_ATTACK_ROUNDS, or 1,000; 10,000 in a
+// soak.
+func rounds() int {
+	if n, err := strconv.Atoi(os.Getenv("SANDLOCK_ATTACK_ROUNDS")); err == nil && n > 0 {
+		return n
+	}
+	if os.Getenv("SANDLOCK_SOAK") != "" {
+		return 10_000
+	}
+	return 1_000
+}
+
+// bothUsers runs test as root and as an ordinary user, as far as this process can be
+// either: root runs the named test again in a child without privileges.
+func bothUsers(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	test(t)
+	if os.Getuid() != 0 {
+		return
+	}
+	t.Run("ordinary user", func(t *testing.T) {
+		self, err := os.ReadFile("/proc/self/exe")
+		if err != nil {
+			t.Fatal(err)
+		}
+		copied := filepath.Join(victims, "attacks.test")
+		if err := os.WriteFile(copied, self, 0o755); err != nil && !os.IsExist(err) {
+			t.Fatal(err)
+		}
+		name, _, _ := strings.Cut(t.Name(), "/")
+		cmd := exec.Command(copied, "-test.run=^"+name+"$", "-test.v")
+		cmd.Dir, _ = os.Getwd()
+		cmd.Env = append(os.Environ(), "TMPDIR=/tmp", "HOME=/tmp")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	})
+}
