@@ -118,7 +118,7 @@ def environment(work: pathlib.Path) -> dict[str, str]:
 def sandbox(
     work: pathlib.Path,
     archive: pathlib.Path,
-    policy_fn: Callable[[SyscallEvent, PolicyContext], object],
+    policy_fn: Callable[[SyscallEvent, PolicyContext], bool],
 ) -> Sandbox:
     return Sandbox(
         fs_readable=["/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", str(archive)],
@@ -140,8 +140,9 @@ def judge(event: SyscallEvent, ctx: PolicyContext) -> bool:
 
 
 def complain(step: Sequence[str], result: Result) -> str:
+    stderr: bytes = result.stderr
     return (f"{shlex.join(step)}: {result.error or f'exit code {result.exit_code}'}\n"
-            + result.stderr.decode(errors="replace")[-2000:])
+            + stderr.decode(errors="replace")[-2000:])
 
 
 def audit(work: pathlib.Path, archive: pathlib.Path) -> Optional[str]:
