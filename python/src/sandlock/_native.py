@@ -110,7 +110,6 @@ class Policy(_Owned):
 
     def __init__(self, document: str, fn: Optional[PolicyFn]) -> None:
         super().__init__()
-        self.document, self.fn = document, fn
         self.callback: Optional[Callback] = None
         lib = _lib.lib()
         data = document.encode("ascii")

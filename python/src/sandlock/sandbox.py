@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import io
 import json
@@ -210,6 +211,7 @@ class Sandbox:
         self._busy = False
         self._run: Optional[Run] = None
         self._policy: Optional[Policy] = None
+        self._built_from: Dict[str, Any] = {}
 
     # ---- the policy ------------------------------------------------------
 
@@ -233,17 +235,27 @@ class Sandbox:
 
     def _ensure_native(self) -> Policy:
         """The built policy of the fields as they are. PolicyError with every fault."""
-        document = self._document()
         policy = self._policy
-        if policy is None or policy.forked or policy.document != document or policy.fn is not self.policy_fn:
+        if policy is None or policy.forked or self._changed():
+            fields = {name: copy.copy(getattr(self, name)) for name in _FIELDS}
             if self.policy_fn is not None and not callable(self.policy_fn):
                 raise PolicyError(f"invalid sandbox: policy_fn: {self.policy_fn!r}: a callable is needed")
-            new = Policy(document, self.policy_fn)
+            new = Policy(self._document(), self.policy_fn)
             weakref.finalize(self, new.free)
             if policy is not None:
                 policy.free()
-            self._policy = policy = new
+            self._policy, self._built_from = new, fields
+            return new
         return policy
+
+    def _changed(self) -> bool:
+        """Whether a field is not what the policy was built from."""
+        built = self._built_from
+        for name in _FIELDS:
+            value, was = getattr(self, name), built[name]
+            if value is not was and (value != was or type(value) is not type(was)):
+                return True
+        return False
 
     # ---- running -----------------------------------------------------------
 
@@ -439,6 +451,8 @@ class Sandbox:
 
 
 _OF_A_RUN = frozenset(("name", "policy_fn", "init_fn", "work_fn"))
+# What the built policy depends on.
+_FIELDS = tuple(field.name for field in dataclasses.fields(Sandbox) if field.name != "name")
 
 
 def _plain(value: Any) -> Any:
