@@ -502,3 +502,15 @@ func TestSteppedRun(t *testing.T) {
 		t.Errorf("before\n%s\nafter\n%s", before, after)
 	}
 }
+
+// The warden's own domain denies nothing of the file system.
+func TestRenameAndLinkAcrossDirectories(t *testing.T) {
+	scopes(t, func(t *testing.T, p *Policy) {
+		dir := t.TempDir()
+		p.FSWritable = []string{dir}
+		r := run(t, p, "sh", "-c", "cd "+dir+" && mkdir a b && echo x > a/f && ln a/f b/l && mv a/f b/f && cat b/f b/l")
+		if string(r.Stdout) != "x\nx\n" {
+			t.Errorf("%s %s", r.Stdout, r.Stderr)
+		}
+	})
+}

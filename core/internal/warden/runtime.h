@@ -120,7 +120,8 @@ enum {
 	CLONE_CHILD_CLEARTID = 0x200000,
 	SIGKILL = 9, SIGCHLD = 17, SIGCONT = 18, SIGSTOP = 19, SIGTSTP = 20, SIGTTIN = 21, SIGTTOU = 22,
 	SIG_SETMASK = 2, WNOHANG = 1, RUSAGE_CHILDREN = -1,
-	O_RDONLY = 0, O_NONBLOCK = 04000, O_CLOEXEC = 02000000, AT_FDCWD = -100,
+	ACCESS_FS_REFER = 1 << 13, RULE_PATH_BENEATH = 1, /* linux/landlock.h */
+	O_PATH = 010000000, O_RDONLY = 0, O_NONBLOCK = 04000, O_CLOEXEC = 02000000, AT_FDCWD = -100,
 	PROT_READ = 1, PROT_WRITE = 2, MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20,
 	POLLIN = 1, POLLHUP = 0x10, POLLNVAL = 0x20,
 	SOL_SOCKET = 1, SCM_RIGHTS = 1, MSG_PEEK = 2, MSG_DONTWAIT = 0x40, MSG_NOSIGNAL = 0x4000,
@@ -140,6 +141,7 @@ enum {
  * architectures (Documentation: syscall.tbl) */
 #ifndef __NR_landlock_create_ruleset
 #define __NR_landlock_create_ruleset 444
+#define __NR_landlock_add_rule 445
 #define __NR_landlock_restrict_self 446
 #endif
 

@@ -175,19 +175,28 @@ static void child_main(void)
 
 /* kill(-1) outside a domain of its own would kill all that the user owns, so
  * the domain is proved: a null signal to the host passes before, not after. A
- * domain can't be left, so that is final. landlock(7), LANDLOCK_SCOPE_SIGNAL. */
+ * domain can't be left, so that is final. landlock(7), LANDLOCK_SCOPE_SIGNAL.
+ *
+ * Renaming and linking across directories is denied beneath every domain that does
+ * not grant it, whatever it handles (LANDLOCK_ACCESS_FS_REFER); so this one does. */
 static void killer_domain(void)
 {
-	struct { u64 fs, net, scoped; } attr = { 0, 0, req->killer_scope };
-	long fd, r;
+	struct { u64 fs, net, scoped; } attr = { ACCESS_FS_REFER, 0, req->killer_scope };
+	struct { u64 allowed; s32 parent; } __attribute__((packed)) rule = { ACCESS_FS_REFER, 0 };
+	long fd, root, r;
 
 	r = sys4(__NR_pidfd_send_signal, fd_of(FD_HOST), 0, 0, 0);
 	if (r < 0)
 		child_fail(STEP_KILLER_PROOF, r);
 	fd = sys3(__NR_landlock_create_ruleset, &attr, sizeof attr, 0);
 	check(STEP_KILLER_DOMAIN, fd);
+	root = sys4(__NR_openat, AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0);
+	check(STEP_KILLER_DOMAIN, root);
+	rule.parent = (s32)root;
+	check(STEP_KILLER_DOMAIN, sys4(__NR_landlock_add_rule, fd, RULE_PATH_BENEATH, &rule, 0));
 	check(STEP_KILLER_DOMAIN, sys5(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 	check(STEP_KILLER_DOMAIN, sys2(__NR_landlock_restrict_self, fd, 0));
+	sys1(__NR_close, root);
 	sys1(__NR_close, fd);
 	r = sys4(__NR_pidfd_send_signal, fd_of(FD_HOST), 0, 0, 0);
 	if (r != -EPERM)
