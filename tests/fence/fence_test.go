@@ -27,7 +27,7 @@ const module = "github.com/sandlock/sandlock"
 var imports = map[string][]string{
 	"core/internal/sys":      {},
 	"core/internal/bpf":      {},
-	"core/internal/landlock": {},
+	"core/internal/landlock": {"core/internal/sys"},
 	"core/internal/warden":   {"core/internal/sys"},
 	"core/internal/notify":   {"core/internal/sys"},
 	"core/internal/handler":  {"core/internal/sys", "core/internal/warden", "core/internal/notify"},
