@@ -10,12 +10,17 @@ package main
 import "C"
 
 import (
+	"time"
 	"unsafe"
 
 	"github.com/sandlock/sandlock/core"
 )
 
 func init() {
+	// The runtime opens its poller's two descriptors with the first timer, which its
+	// own scavenger sets some time after the first collection: better now, when the
+	// library is loaded, than in the middle of the host's life.
+	time.AfterFunc(time.Hour, func() {}).Stop()
 	core.SetDescriptorHooks(
 		func(fd int) { C.sl_descriptor_opened(C.int(fd)) },
 		func(fd int) { C.sl_descriptor_closing(C.int(fd)) },

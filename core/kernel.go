@@ -3,7 +3,6 @@ package core
 import (
 	"fmt"
 	"github.com/sandlock/sandlock/core/internal/bpf"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -69,7 +68,7 @@ func Probe() Kernel {
 	k.AddFDSend = k.UserNotification && k.AtLeast(5, 14)
 	k.SyncWakeUp = k.UserNotification && k.AtLeast(6, 6)
 
-	if text, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope"); err == nil {
+	if text, err := sys.ReadFile("/proc/sys/kernel/yama/ptrace_scope", 64); err == nil {
 		if scope, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
 			k.Yama = scope
 		}
@@ -79,7 +78,7 @@ func Probe() Kernel {
 	if unix.Capget(&header, &caps[0]) == nil {
 		k.CanPtrace = caps[0].Effective&(1<<unix.CAP_SYS_PTRACE) != 0
 	}
-	if text, err := os.ReadFile("/sys/devices/system/cpu/online"); err == nil {
+	if text, err := sys.ReadFile("/sys/devices/system/cpu/online", 1<<16); err == nil {
 		k.CPUs = parseCPUList(strings.TrimSpace(string(text)))
 	}
 	return k

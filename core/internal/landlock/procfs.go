@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
 )
 
@@ -51,9 +52,12 @@ func (k *procKeeper) refuse(fd int, dir bool) error {
 	return nil
 }
 
+// maxMountinfo bounds what is read: a thousand mounts take some 100 KiB.
+const maxMountinfo = 16 << 20
+
 // procMounts lists where proc file systems are mounted, proc_pid_mountinfo(5).
 func procMounts() ([]string, error) {
-	text, err := os.ReadFile("/proc/self/mountinfo")
+	text, err := sys.ReadFile("/proc/self/mountinfo", maxMountinfo)
 	if err != nil {
 		return nil, err
 	}
