@@ -10,17 +10,41 @@ package main
 import "C"
 
 import (
+	"runtime"
+	"runtime/debug"
+	"sync"
 	"time"
 	"unsafe"
 
 	"github.com/sandlock/sandlock/core"
 )
 
-func init() {
-	// The runtime opens its poller's two descriptors with the first timer, which its
-	// own scavenger sets some time after the first collection: better now, when the
-	// library is loaded, than in the middle of the host's life.
+// threads is how many a run takes at once: the receiver, the one that calls
+// policy_fn, and one for the collector of garbage.
+const threads = 3
+
+// What the runtime would take in the middle of the host's life it takes when the
+// library is loaded: its poller's two descriptors, which come with the first timer,
+// often the runtime's own; and threads, which it never gives back. And the heap may
+// not grow to 4 MiB before garbage is collected at all.
+func settle() {
 	time.AfterFunc(time.Hour, func() {}).Stop()
+	debug.SetGCPercent(50)
+	var all sync.WaitGroup
+	all.Add(threads)
+	for range threads {
+		go func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			all.Done()
+			all.Wait()
+		}()
+	}
+	all.Wait()
+}
+
+func init() {
+	settle()
 	core.SetDescriptorHooks(
 		func(fd int) { C.sl_descriptor_opened(C.int(fd)) },
 		func(fd int) { C.sl_descriptor_closing(C.int(fd)) },

@@ -46,6 +46,21 @@ def _check_name(name: str) -> None:
         raise ValueError(f"name {name!r}: {problem}")
 
 
+class _Owned:
+    """The library's objects that a Sandbox has, apart from it so that they can be freed
+    when it is gone."""
+
+    def __init__(self) -> None:
+        self.run: Optional[Run] = None
+        self.policy: Optional[Policy] = None
+
+    def free(self) -> None:
+        if self.run is not None:
+            self.run.free()
+        if self.policy is not None:
+            self.policy.free()
+
+
 @dataclasses.dataclass
 class Sandbox:
     """What a command may do, and the way to run it. Everything is denied unless granted.
@@ -209,8 +224,9 @@ class Sandbox:
             _check_name(self.name)
         self._lock = threading.Lock()  # guards what follows
         self._busy = False
-        self._run: Optional[Run] = None
-        self._policy: Optional[Policy] = None
+        self._owned = _Owned()
+        # What runs when this object goes is killed.
+        weakref.finalize(self, self._owned.free)
         self._built_from: Dict[str, Any] = {}
 
     # ---- the policy ------------------------------------------------------
@@ -235,16 +251,15 @@ class Sandbox:
 
     def _ensure_native(self) -> Policy:
         """The built policy of the fields as they are. PolicyError with every fault."""
-        policy = self._policy
+        policy = self._owned.policy
         if policy is None or policy.forked or self._changed():
             fields = {name: copy.copy(getattr(self, name)) for name in _FIELDS}
             if self.policy_fn is not None and not callable(self.policy_fn):
                 raise PolicyError(f"invalid sandbox: policy_fn: {self.policy_fn!r}: a callable is needed")
             new = Policy(self._document(), self.policy_fn)
-            weakref.finalize(self, new.free)
             if policy is not None:
                 policy.free()
-            self._policy, self._built_from = new, fields
+            self._owned.policy, self._built_from = new, fields
             return new
         return policy
 
@@ -304,7 +319,7 @@ class Sandbox:
 
     def start(self) -> None:
         """Releases the child that :meth:`create` parked."""
-        run = self._run
+        run = self._owned.run
         if run is None:
             raise RuntimeError("sandbox has not been created")
         if run.call("start") != 0:
@@ -318,7 +333,7 @@ class Sandbox:
     def wait(self, timeout: Optional[float] = None) -> Result:
         """Waits for what :meth:`start` started and returns its result. ``timeout`` and
         the exceptions are those of :meth:`run`. RuntimeError: "sandbox is not running"."""
-        if self._run is None:
+        if self._owned.run is None:
             raise RuntimeError("sandbox is not running")
         limit = _seconds(timeout)
         return self._collect(None if limit is None else time.monotonic() + limit)
@@ -361,13 +376,13 @@ class Sandbox:
     @property
     def pid(self) -> Optional[int]:
         """Process id of the command, None when nothing runs."""
-        run = self._run
+        run = self._owned.run
         return None if run is None else int(run.call("handle_pid")) or None
 
     @property
     def is_running(self) -> bool:
         """Whether a command was created and is not over."""
-        run = self._run
+        run = self._owned.run
         if run is None or run.forked:
             return False
         return run.stepped or not _readable(run.call("handle_pollfd"), 0)
@@ -383,7 +398,7 @@ class Sandbox:
     # ---- within ----------------------------------------------------------------
 
     def _running(self) -> Run:
-        run = self._run
+        run = self._owned.run
         if run is None:
             raise RuntimeError("sandbox is not running")
         return run
@@ -394,8 +409,8 @@ class Sandbox:
             _check_name(self.name)
         policy = self._ensure_native()
         with self._lock:
-            if self._run is not None and self._run.forked:
-                self._run, self._busy = None, False  # the parent's, not ours
+            if self._owned.run is not None and self._owned.run.forked:
+                self._owned.run, self._busy = None, False  # the parent's, not ours
             if self._busy:
                 raise RuntimeError("sandbox is already running")
             self._busy = True
@@ -404,8 +419,7 @@ class Sandbox:
             if data is not None:
                 stdin = _stdin_file(data)
             run = Run(policy, self.name, argv, stdin, stepped)
-            weakref.finalize(self, run.free)
-            self._run = run
+            self._owned.run = run
         except BaseException:
             with self._lock:
                 self._busy = False
@@ -433,7 +447,7 @@ class Sandbox:
         return result
 
     def _raise_callback_error(self) -> None:
-        policy = self._policy
+        policy = self._owned.policy
         error = policy.callback.take_error() if policy is not None and policy.callback is not None else None
         if error is not None:
             raise CallbackError(f"policy_fn raised {type(error).__name__}, which denied the event: {error}") from error
@@ -441,7 +455,7 @@ class Sandbox:
     def _end(self) -> None:
         """Kills what runs and forgets it."""
         with self._lock:
-            run, self._run = self._run, None
+            run, self._owned.run = self._owned.run, None
         try:
             if run is not None:
                 run.free()
