@@ -126,6 +126,13 @@ func Start(s *Spec) (*Warden, error) {
 	if s.Cwd >= 0 {
 		files[len(files)-1] = uintptr(s.Cwd)
 	}
+	// What the socket holds of the request is there before the warden is, which then
+	// need not wait for this thread to come back from the spawn.
+	rest, err := w.push(request, unix.MSG_DONTWAIT)
+	if err != nil && !errors.Is(err, unix.EAGAIN) {
+		w.Close()
+		return nil, fmt.Errorf("request to the warden: %w", err)
+	}
 	argv := []string{"sandlock-warden", strconv.Itoa(len(s.Stdio))}
 	w.pid, err = syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(image), argv, &syscall.ProcAttr{
 		Env: []string{}, Files: files, Sys: &syscall.SysProcAttr{PidFD: &w.pidfd},
@@ -137,7 +144,7 @@ func Start(s *Spec) (*Warden, error) {
 	if w.pidfd >= 0 {
 		sys.Opened(w.pidfd)
 	}
-	if err := w.send(request); err != nil {
+	if _, err := w.push(rest, 0); err != nil {
 		w.Reap()
 		w.Close()
 		return nil, fmt.Errorf("request to the warden: %w", err)
@@ -148,19 +155,20 @@ func Start(s *Spec) (*Warden, error) {
 // datagramMax keeps each datagram well below the default SO_SNDBUF.
 const datagramMax = 48 << 10
 
-func (w *Warden) send(b []byte) error {
+// push sends b and returns what an error has left of it.
+func (w *Warden) push(b []byte, flags int) ([]byte, error) {
 	for len(b) > 0 {
 		n := min(len(b), datagramMax)
-		_, err := unix.SendmsgN(w.ctl, b[:n], nil, nil, unix.MSG_NOSIGNAL)
+		_, err := unix.SendmsgN(w.ctl, b[:n], nil, nil, unix.MSG_NOSIGNAL|flags)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
-			return os.NewSyscallError("sendmsg", err)
+			return b, os.NewSyscallError("sendmsg", err)
 		}
 		b = b[n:]
 	}
-	return nil
+	return nil, nil
 }
 
 // PID is the warden's process id, the subreaper of the sandbox.
@@ -225,7 +233,8 @@ func (w *Warden) tell(kind uint32, tid int32, id uint64) error {
 	if w.closed {
 		return ErrGone
 	}
-	return w.send(encodeOrder(kind, tid, id))
+	_, err := w.push(encodeOrder(kind, tid, id), 0)
+	return err
 }
 
 // Go lets the parked child exec.
