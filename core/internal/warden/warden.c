@@ -103,6 +103,13 @@ static void child_capabilities(void)
 	int i;
 
 	check(STEP_CAPABILITIES, sys2(__NR_capget, &head, sets));
+	/* An exec by root would have gained what is dropped here, had no_new_privs not
+	 * forbidden it, and that alone clears ADDR_NO_RANDOMIZE (per_clear,
+	 * cap_bprm_creds_from_file); so there the bounding set goes too. */
+	if (req->flags & REQ_NO_RANDOMIZE && sets[0].effective & 1u << CAP_SETPCAP)
+		for (i = 0; i < 64; i++)
+			if (!(req->keep_caps >> i & 1))
+				sys5(__NR_prctl, PR_CAPBSET_DROP, i, 0, 0, 0);
 	for (i = 0; i < 2; i++) {
 		u32 keep = (u32)(req->keep_caps >> (32 * i));
 		sets[i].effective &= keep;
