@@ -1,0 +1,36 @@
+/* What the victims share: each attempt prints "NAME RESULT ERRNO". */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static inline long say(const char *name, long result)
+{
+	int e = result == -1 ? errno : 0;
+	printf("%s %ld %d\n", name, result, e);
+	fflush(stdout);
+	return result;
+}
+#define TRY(name, call) say(name, (long)(call))
+
+/* The same in a child, for what could end or change the caller. A child that a signal
+ * ends prints "NAME -SIGNAL 0". */
+#define TRY_FORKED(name, call)                                   \
+	do {                                                     \
+		pid_t forked_ = fork();                          \
+		int status_ = 0;                                 \
+		if (forked_ == 0) {                              \
+			say(name, (long)(call));                 \
+			_exit(0);                                \
+		}                                                \
+		waitpid(forked_, &status_, 0);                   \
+		if (WIFSIGNALED(status_)) {                      \
+			printf("%s -%d 0\n", name, WTERMSIG(status_)); \
+			fflush(stdout);                          \
+		}                                                \
+	} while (0)
