@@ -150,3 +150,55 @@ func TestProcessesOutside(t *testing.T) {
 		})
 	})
 }
+
+// A terminal of another session stays with it, though it may be opened.
+func TestForeignTerminal(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: to take a terminal away, as the control")
+	}
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer master.Close()
+	fd := int(master.Fd())
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	path := fmt.Sprintf("/dev/pts/%d", n)
+	slave, err := os.OpenFile(path, os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slave.Close()
+	owner := exec.Command(victim("bystander"))
+	owner.Stdin = slave
+	owner.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := owner.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { owner.Process.Kill(); owner.Wait() }()
+	ids := func() (ids [2]int) {
+		ids[0], _ = unix.IoctlGetInt(fd, unix.TIOCGSID)
+		ids[1], _ = unix.IoctlGetInt(fd, unix.TIOCGPGRP)
+		return ids
+	}
+	want := [2]int{owner.Process.Pid, owner.Process.Pid}
+	if got := ids(); got != want {
+		t.Fatalf("session and group %v, want %v", got, want)
+	}
+	p := policy()
+	p.FSWritable = []string{path, "/dev/tty"}
+	got := attempts(string(inside(t, p, victim("outside"), path).Stdout))
+	refused(t, got, []string{"TIOCSPGRP", "TIOCSCTTY", "TIOCSPGRP-after", "open-tty"}, syscall.EPERM, syscall.ENOTTY, syscall.ENXIO)
+	if got["open"].result < 0 || ids() != want {
+		t.Errorf("%+v, session and group %v, want %v", got, ids(), want)
+	}
+	if control := attempts(outside(t, victim("outside"), path)); control["TIOCSCTTY"].result != 0 {
+		t.Errorf("control %+v", control)
+	}
+}

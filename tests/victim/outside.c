@@ -7,6 +7,7 @@
 #include <linux/kcmp.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -108,8 +109,29 @@ static void memory(pid_t pid)
 	}
 }
 
+/* A terminal that another session has: its foreground group, and itself. */
+static void terminal(const char *path)
+{
+	int fd = open(path, O_RDWR | O_NOCTTY);
+	pid_t self;
+	TRY("open", fd);
+	setsid();
+	self = getpgrp();
+	TRY("TIOCSPGRP", ioctl(fd, TIOCSPGRP, &self));
+	TRY("TIOCSCTTY", ioctl(fd, TIOCSCTTY, 1));
+	TRY("TIOCSPGRP-after", ioctl(fd, TIOCSPGRP, &self));
+	TRY("open-tty", open("/dev/tty", O_RDWR));
+}
+
 int main(int argc, char **argv)
 {
+	if (argc > 1 && argv[1][0] == '/') {
+		if (fork() == 0) /* which may make a session */
+			terminal(argv[1]);
+		else
+			wait(NULL);
+		return 0;
+	}
 	pid_t pid = argc > 1 ? atoi(argv[1]) : 0;
 	if (pid == 0)
 		pid = getppid();
