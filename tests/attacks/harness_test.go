@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
+	if victims = os.Getenv("SANDLOCK_VICTIMS"); victims != "" {
+		return m.Run() // as another user
+	}
 	dir, err := os.MkdirTemp("", "sandlock-victims-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -48,8 +51,19 @@ func run(m *testing.M) int {
 			return 1
 		}
 	}
+	if out, err := exec.Command("cp", library, dir).CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "%v: make builds the library\n%s", err, out)
+		return 1
+	}
+	if out, err := exec.Command("gcc", "-Wall", "-Werror", "-I../../include", "-o", filepath.Join(dir, "host"), "../victim/host/host.c",
+		filepath.Join(dir, filepath.Base(library)), "-Wl,-rpath,"+dir).CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
+		return 1
+	}
 	return m.Run()
 }
+
+const library = "../../build/libsandlock.so.0"
 
 // victim is the path of a compiled victim.
 func victim(name string) string { return filepath.Join(victims, name) }
@@ -157,8 +171,8 @@ func bothUsers(t *testing.T, test func(t *testing.T)) {
 		}
 		name, _, _ := strings.Cut(t.Name(), "/")
 		cmd := exec.Command(copied, "-test.run=^"+name+"$", "-test.v")
-		cmd.Dir, _ = os.Getwd()
-		cmd.Env = append(os.Environ(), "TMPDIR=/tmp", "HOME=/tmp")
+		cmd.Dir = victims
+		cmd.Env = append(os.Environ(), "TMPDIR=/tmp", "HOME=/tmp", "SANDLOCK_VICTIMS="+victims)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)

@@ -1,0 +1,354 @@
+package attacks
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sandlock/sandlock/core"
+	"golang.org/x/sys/unix"
+)
+
+// life is a pipe whose write end every task of a sandbox holds as its descriptor 0: at
+// its end none of them lives.
+type life struct{ r, w *os.File }
+
+func newLife(t *testing.T) *life {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close(); w.Close() })
+	return &life{r, w}
+}
+
+// await reads until n tasks have said that they are ready.
+func (l *life) await(t *testing.T, n int) {
+	t.Helper()
+	l.r.SetReadDeadline(time.Now().Add(time.Minute))
+	buf := make([]byte, 1)
+	for range n {
+		if _, err := l.r.Read(buf); err != nil || buf[0] != 'r' {
+			t.Fatalf("%q, %v", buf, err)
+		}
+	}
+}
+
+// ended reports whether nobody holds the pipe any more, now.
+func (l *life) ended(t *testing.T) bool {
+	t.Helper()
+	l.w.Close()
+	var n int
+	var err error
+	buf := make([]byte, 512)
+	c, _ := l.r.SyscallConn()
+	c.Read(func(fd uintptr) bool {
+		for n, err = unix.Read(int(fd), buf); n > 0; {
+			n, err = unix.Read(int(fd), buf)
+		}
+		return true
+	})
+	if err != nil && err != unix.EAGAIN {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+// awaitEnd waits until nobody holds the pipe any more.
+func (l *life) awaitEnd(t *testing.T) {
+	t.Helper()
+	l.w.Close()
+	l.r.SetReadDeadline(time.Now().Add(time.Minute))
+	buf := make([]byte, 512)
+	for {
+		if n, err := l.r.Read(buf); n == 0 {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatal("a task has survived")
+			}
+			return
+		}
+	}
+}
+
+// create starts the victim of lifetime.c with the pipe, by hand.
+func (l *life) create(t *testing.T, p *core.Policy, args ...string) *core.Sandbox {
+	t.Helper()
+	plan, err := p.Compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := plan.Create(core.Command{Argv: append([]string{victim("lifetime")}, args...), Stdin: int(l.w.Fd())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	l.w.Close()
+	return s
+}
+
+// judged is a policy whose function allows all, so that the command is traced.
+func judged() *core.Policy {
+	p := policy()
+	p.PolicyFn = func(*core.Event, *core.Context) core.Verdict { return core.Allow }
+	return p
+}
+
+// reapAll makes this process inherit what its descendants leave behind, and returns a
+// function that waits until there is nothing: no task of any sandbox, of the library's
+// own included, and no zombie.
+func reapAll(t *testing.T) func() {
+	t.Helper()
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) })
+	return func() {
+		t.Helper()
+		watchdog := time.AfterFunc(time.Minute, func() { panic("a child is left: " + fmt.Sprint(children(os.Getpid()))) })
+		defer watchdog.Stop()
+		for {
+			if _, err := unix.Wait4(-1, nil, unix.WALL, nil); err == unix.ECHILD {
+				return
+			} else if err != nil && err != unix.EINTR {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// children are the processes whose parent is pid.
+func children(pid int) (list []int) {
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		child, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		stat, _ := os.ReadFile("/proc/" + e.Name() + "/stat")
+		f := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+		if len(f) > 1 && f[1] == strconv.Itoa(pid) {
+			list = append(list, child)
+		}
+	}
+	return list
+}
+
+// When run has returned, nothing is alive.
+func TestDaemons(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		for name, p := range map[string]*core.Policy{"plain": policy(), "traced": judged()} {
+			t.Run(name, func(t *testing.T) {
+				l := newLife(t)
+				s := l.create(t, p, "daemons", "100")
+				s.Start()
+				r, err := s.Wait(0)
+				if err != nil || r.ExitCode != 0 {
+					t.Fatalf("%+v, %v", r, err)
+				}
+				if !l.ended(t) {
+					t.Error("a daemon has survived")
+				}
+			})
+		}
+		// The control: they do survive outside.
+		l := newLife(t)
+		cmd := exec.Command(victim("lifetime"), "daemons", "3")
+		cmd.Stdin = l.w
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
+		}
+		if l.ended(t) {
+			t.Error("control: no daemon has survived")
+		}
+		for _, pid := range children(os.Getpid()) {
+			unix.Kill(pid, unix.SIGKILL)
+			unix.Wait4(pid, nil, 0, nil)
+		}
+		unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+	})
+}
+
+// Every way to end a sandbox early ends all of it.
+func TestEndings(t *testing.T) {
+	endings := map[string]func(*testing.T, *core.Sandbox){
+		"kill": func(t *testing.T, s *core.Sandbox) {
+			s.Kill()
+			if r, err := s.Wait(0); err != nil || r.Reason != core.Killed {
+				t.Errorf("%+v, %v", r, err)
+			}
+		},
+		"timeout": func(t *testing.T, s *core.Sandbox) {
+			if r, err := s.Wait(time.Millisecond); err != nil || r.Reason != core.TimedOut {
+				t.Errorf("%+v, %v", r, err)
+			}
+		},
+		"close": func(t *testing.T, s *core.Sandbox) { s.Close() },
+		"pause, kill": func(t *testing.T, s *core.Sandbox) {
+			if err := s.Pause(); err != nil {
+				t.Error(err)
+			}
+			s.Kill()
+			s.Wait(0)
+		},
+	}
+	bothUsers(t, func(t *testing.T) {
+		reap := reapAll(t)
+		for _, mode := range []string{"stay", "stopped", "moving"} {
+			for name, end := range endings {
+				for _, p := range []*core.Policy{policy(), judged()} {
+					t.Run(mode+", "+name, func(t *testing.T) {
+						l := newLife(t)
+						s := l.create(t, p, mode, "10")
+						s.Start()
+						l.await(t, 11)
+						end(t, s)
+						if !l.ended(t) {
+							t.Error("a task has survived")
+						}
+						s.Close()
+						reap()
+					})
+				}
+			}
+		}
+		t.Run("parked", func(t *testing.T) {
+			l := newLife(t)
+			s := l.create(t, judged(), "stay", "10")
+			s.Kill()
+			s.Wait(0)
+			if !l.ended(t) {
+				t.Error("a task has survived")
+			}
+			s.Close()
+			reap()
+		})
+	})
+}
+
+// hostRounds is how often a host is killed.
+func hostRounds() int {
+	if os.Getenv("SANDLOCK_SOAK") != "" {
+		return 1_000
+	}
+	return 50
+}
+
+// A SIGKILL of the host at any moment leaves nothing; a forked child of the host, which
+// holds copies of all its descriptors, doesn't keep a sandbox alive.
+func TestHostKilled(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		for _, mode := range []string{"plain", "fork"} {
+			t.Run(mode, func(t *testing.T) {
+				reap := reapAll(t)
+				for range hostRounds() {
+					l := newLife(t)
+					cmd := exec.Command(victim("host"), mode, victim("lifetime"))
+					cmd.Stdin, cmd.Stderr = l.w, os.Stderr
+					out, err := cmd.StdoutPipe()
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := cmd.Start(); err != nil {
+						t.Fatal(err)
+					}
+					if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+						t.Fatal(line, err)
+					}
+					// The moment is to be random; nothing waits for it.
+					time.Sleep(time.Duration(rand.IntN(20_000)) * time.Microsecond)
+					cmd.Process.Kill()
+					cmd.Wait()
+					l.awaitEnd(t)
+					if mode == "fork" {
+						killHosts(t)
+					}
+					reap()
+				}
+			})
+		}
+	})
+}
+
+// killHosts kills the forked children of the host: those that are still its program.
+func killHosts(t *testing.T) {
+	for _, pid := range children(os.Getpid()) {
+		if exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); exe == victim("host") {
+			unix.Kill(pid, unix.SIGKILL)
+		}
+	}
+}
+
+// The library's own tasks killed by somebody outside: the sandbox ends with them, and
+// whoever waits for it is told.
+func TestWardenKilled(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		reap := reapAll(t)
+		for _, p := range []*core.Policy{policy(), judged()} {
+			for _, name := range []string{"parent", "killer"} {
+				for _, parked := range []bool{false, true} {
+					t.Run(fmt.Sprintf("%s, parked %v", name, parked), func(t *testing.T) {
+						l := newLife(t)
+						s := l.create(t, p, "stay", "10")
+						if !parked {
+							s.Start()
+							l.await(t, 11)
+						}
+						task := parentOf(t, s.PID())
+						if name == "killer" {
+							task = killerOf(t, task, s.PID())
+						}
+						if err := unix.Kill(task, unix.SIGKILL); err != nil {
+							t.Fatal(err)
+						}
+						if r, err := s.Wait(0); err == nil && r.Reason != core.Killed {
+							t.Errorf("%+v", r)
+						}
+						l.awaitEnd(t)
+						s.Close()
+						reap()
+					})
+				}
+			}
+		}
+	})
+}
+
+func parentOf(t *testing.T, pid int) int {
+	t.Helper()
+	for _, candidate := range children(os.Getpid()) {
+		for _, child := range children(candidate) {
+			if child == pid {
+				return candidate
+			}
+		}
+	}
+	t.Fatalf("%d has no parent among ours", pid)
+	return 0
+}
+
+// killerOf is the other child of the parent that is still its program.
+func killerOf(t *testing.T, parent, command int) int {
+	t.Helper()
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", parent))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, child := range children(parent) {
+		if other, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", child)); child != command && other == exe {
+			return child
+		}
+	}
+	t.Fatalf("%d has no killer", parent)
+	return 0
+}

@@ -1,0 +1,63 @@
+/* host WORD VICTIM: a host that runs sandboxes for ever, to be killed. Descriptor 0 is
+ * the pipe that the victims hold. WORD "fork": a forked child of it lives on, and holds
+ * copies of all that it had. */
+#include <sandlock.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int32_t allow(const sandlock_event_t *event, sandlock_ctx_t *ctx, void *user_data)
+{
+	(void)event, (void)ctx, (void)user_data;
+	return 0;
+}
+
+static void child_lives_on(void)
+{
+	if (fork() != 0)
+		return;
+	close(0);
+	close(1);
+	for (;;)
+		pause();
+}
+
+int main(int argc, char **argv)
+{
+	static const char *const readable[] = { "/usr", "/lib", "/lib64", "/bin" };
+	const char *const command[] = { argc > 2 ? argv[2] : "", "daemons", "3" };
+	sandlock_sandbox_t *policies[2];
+	int i, fork_too = argc > 1 && strcmp(argv[1], "fork") == 0;
+	size_t j;
+
+	for (i = 0; i < 2; i++) {
+		char *why = NULL;
+		sandlock_builder_t *b = sandlock_sandbox_builder_new();
+		for (j = 0; j < sizeof readable / sizeof *readable; j++)
+			b = sandlock_sandbox_builder_fs_read(b, readable[j]);
+		b = sandlock_sandbox_builder_fs_read(b, command[0]);
+		if (i == 1)
+			b = sandlock_sandbox_builder_policy_fn(b, allow, NULL, NULL);
+		if ((policies[i] = sandlock_sandbox_build(b, NULL, &why)) == NULL) {
+			fprintf(stderr, "%s\n", why);
+			return 1;
+		}
+	}
+	printf("ready\n");
+	fflush(stdout);
+	for (i = 0;; i++) {
+		sandlock_handle_t *h = sandlock_create_stdin(policies[i % 2], NULL, command, 3, 0);
+		if (fork_too && i == 0)
+			child_lives_on(); /* while a sandbox is set up */
+		if (h == NULL || sandlock_start(h) != 0) {
+			fprintf(stderr, "%s\n", sandlock_last_error());
+			return 1;
+		}
+		if (fork_too && i == 1)
+			child_lives_on();
+		sandlock_result_free(sandlock_handle_wait(h));
+		sandlock_handle_free(h);
+	}
+}

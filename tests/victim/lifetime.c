@@ -1,0 +1,64 @@
+/* lifetime MODE [N]: leaves tasks behind that want to live. Descriptor 0 is a pipe that
+ * every one of them holds; each says "r" there when it is ready. ADVERSARY section 22.
+ *   daemons N   N daemons of a double fork, then exits
+ *   stay N      the same, but stays
+ *   stopped N   the same, but all stop themselves
+ *   moving N    N chains of tasks that fork and exit, for ever; stays */
+#include "try.h"
+
+#include <signal.h>
+#include <string.h>
+
+static void ready(void)
+{
+	if (write(0, "r", 1) != 1)
+		_exit(1);
+}
+
+static void deaf(void)
+{
+	for (int sig = 1; sig < 65; sig++)
+		signal(sig, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL);
+}
+
+static void daemonize(void)
+{
+	setsid();
+	if (fork() != 0)
+		_exit(0);
+	setpgid(0, 0);
+	deaf();
+}
+
+int main(int argc, char **argv)
+{
+	const char *mode = argc > 1 ? argv[1] : "";
+	int n = argc > 2 ? atoi(argv[2]) : 0;
+	for (int i = 0; i < n; i++) {
+		pid_t pid = fork();
+		if (pid > 0) {
+			waitpid(pid, NULL, 0);
+			continue;
+		}
+		daemonize();
+		ready();
+		if (!strcmp(mode, "moving"))
+			while (fork() <= 0)
+				setsid();
+		else if (!strcmp(mode, "stopped"))
+			raise(SIGSTOP);
+		else
+			for (;;)
+				pause();
+		_exit(0);
+	}
+	deaf();
+	ready();
+	if (!strcmp(mode, "stopped"))
+		raise(SIGSTOP);
+	if (strcmp(mode, "daemons") != 0)
+		for (;;)
+			pause();
+	return 0;
+}
