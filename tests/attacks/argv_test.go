@@ -1,0 +1,262 @@
+package attacks
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/sandlock/sandlock/core"
+)
+
+// judge keeps what a policy function saw, and denies what holds the word "evil".
+type judge struct {
+	mu     sync.Mutex
+	events []core.Event
+}
+
+func (j *judge) decide(e *core.Event, _ *core.Context) core.Verdict {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.events = append(j.events, *e)
+	for _, a := range e.Argv {
+		if strings.Contains(a, "evil") {
+			return core.Deny
+		}
+	}
+	return core.Allow
+}
+
+func (j *judge) policy() *core.Policy {
+	p := policy()
+	p.PolicyFn = j.decide
+	return p
+}
+
+// saw reports whether an event had this command line.
+func (j *judge) saw(argv ...string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.ContainsFunc(j.events, func(e core.Event) bool { return slices.Equal(e.Argv, argv) })
+}
+
+// lines counts the lines of an output.
+func lines(out string) map[string]int {
+	n := map[string]int{}
+	for line := range strings.Lines(out) {
+		n[strings.TrimSuffix(line, "\n")]++
+	}
+	return n
+}
+
+// Section 1: the arguments are changed between verdict and load. Whoever changes them,
+// no instruction of a program runs with what was not approved.
+func TestArgvRaces(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		for _, mode := range []string{"race-thread", "race-clone", "race-mapping", "race-file"} {
+			t.Run(mode, func(t *testing.T) {
+				n := rounds()
+				var j judge
+				r := inside(t, j.policy(), victim("argv"), mode, fmt.Sprint(n))
+				out := lines(string(r.Stdout))
+				if out["evil"] != 0 {
+					t.Errorf("%d of %d cheats ran", out["evil"], n)
+				}
+				got := attempts(string(r.Stdout))
+				ran, denied, killed := got["ran"].result, got["denied"].result, got["killed"].result
+				if ran != int64(out["good"]) || ran+denied+killed != int64(n) || ran == 0 || denied+killed == 0 || r.ExitCode != 0 {
+					t.Errorf("ran %d, denied %d, killed %d, %q", ran, denied, killed, r.Log)
+				}
+				t.Logf("of %d: ran %d, denied %d, killed at the exec stop %d", n, ran, denied, killed)
+				if control := lines(outside(t, victim("argv"), mode, "200")); control["evil"] == 0 || control["good"] == 0 {
+					t.Errorf("control: %v", control)
+				}
+			})
+		}
+	})
+}
+
+// Section 2: what the kernel makes of a script is judged too, before it runs.
+func TestScripts(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		dir := t.TempDir()
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		interpreter := victim("argv")
+		write := func(name, text string) string {
+			path := filepath.Join(dir, name)
+			if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			return path
+		}
+		one := write("one", "#!"+interpreter+" say\n")
+		two := write("two", "#!"+one+" ignored\n")
+		cheat := write("cheat", "#!"+interpreter+" evil\n")
+		run := func(argv ...string) (*core.Result, *judge) {
+			j := &judge{}
+			p := j.policy()
+			p.FSReadable = append(p.FSReadable, dir)
+			return inside(t, p, argv...), j
+		}
+		r, j := run(one, "good")
+		if r.ExitCode != 7 || string(r.Stdout) != one+"\n" || !j.saw(one, "good") || !j.saw(interpreter, "say", one, "good") {
+			t.Errorf("%+v, %q, events %v", r, r.Stdout, j.events)
+		}
+		if r, j = run(two, "good"); r.ExitCode != 7 || !j.saw(two, "good") || !j.saw(interpreter, "say", one, "ignored", two, "good") {
+			t.Errorf("%+v, %q, events %v", r, r.Stdout, j.events)
+		}
+		// Approved by its own name, it would run an interpreter that is not.
+		if r, j = run(cheat, "good"); r.Reason != core.Killed || len(r.Stdout) != 0 || !j.saw(interpreter, "evil", cheat, "good") {
+			t.Errorf("%+v, %q, events %v", r, r.Stdout, j.events)
+		}
+	})
+}
+
+// A thread that is not the leader may execute; 32 threads may do it at once.
+func TestExecOfThreads(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		var j judge
+		r := inside(t, j.policy(), victim("argv"), "thread", "good")
+		if r.ExitCode != 7 || string(r.Stdout) != "good\n" {
+			t.Errorf("%+v, %q", r, r.Stdout)
+		}
+		r = inside(t, j.policy(), victim("argv"), "thread", "-")
+		got := attempts(string(r.Stdout))
+		refused(t, got, []string{"thread-exec"}, syscall.EPERM)
+		if r.ExitCode != 0 || got["alive"].result != 1 {
+			t.Errorf("%+v, %q", r, r.Stdout)
+		}
+		n := max(rounds()/100, 10)
+		r = inside(t, j.policy(), victim("argv"), "crowd", fmt.Sprint(n))
+		if got := lines(string(r.Stdout)); got["good"] != 32*n || got["failed 0 0"] != 1 {
+			t.Errorf("%v, %+v", got, r)
+		}
+	})
+}
+
+// Section 4: the function sees the exact bytes, or the exec fails as without it.
+func TestArgvExtremes(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		self := victim("argv")
+		var j judge
+		got := attempts(string(inside(t, j.policy(), self, "extremes", "0").Stdout))
+		want := attempts(outside(t, self, "extremes", "0"))
+		want["arg-evil-at-end"] = attempt{-1, syscall.EPERM} // outside it runs
+		for name, a := range want {
+			if got[name] != a {
+				t.Errorf("%s: %+v, without a sandbox %+v", name, got[name], a)
+			}
+		}
+		if len(want) != 15 {
+			t.Errorf("control: %v", want)
+		}
+		x := func(n int) string { return strings.Repeat("x", n) }
+		for name, argv := range map[string][]string{
+			"argc-0":          {""},
+			"arg-128k":        {self, "say", x(131071)},
+			"arg-evil-at-end": {self, "say", x(131060) + "evil"},
+			"args-2m":         append([]string{self, "say", "good"}, slices.Repeat([]string{x(120000)}, 17)...),
+			"args-65536":      append([]string{self, "say", "good"}, slices.Repeat([]string{"a"}, 65533)...),
+			"bytes":           {self, "say", "\xff\xfe\x80good\n\x1b"},
+		} {
+			if !j.saw(argv...) {
+				t.Errorf("%s was not seen as it is", name)
+			}
+		}
+	})
+}
+
+// Every way to execute is judged.
+func TestWaysToExecute(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		var j judge
+		p := j.policy()
+		p.FSReadable = append(p.FSReadable, "/proc")
+		out := string(inside(t, p, victim("argv"), "ways", "0").Stdout)
+		got, said := attempts(out), lines(out)
+		refused(t, got, names(got, ""), syscall.EPERM)
+		if len(got) != 5 || said["evil"] != 0 || said["good"] != 3 {
+			t.Errorf("%v, %v", got, said)
+		}
+		if said := lines(outside(t, victim("argv"), "ways", "0")); said["evil"] != 5 {
+			t.Errorf("control %v", said)
+		}
+	})
+}
+
+// Section 3: an exec that fails, allowed or not, leaves all threads running.
+func TestFailedExecs(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		n := rounds() / 2
+		var j judge
+		r := inside(t, j.policy(), victim("argv"), "failures", fmt.Sprint(n))
+		got := attempts(string(r.Stdout))
+		for _, name := range []string{"enoent", "eacces", "eperm"} {
+			if got[name].result != int64(n) {
+				t.Errorf("%s: %+v of %d, %q", name, got[name], n, r.Log)
+			}
+		}
+	})
+}
+
+// The caller killed while it is judged takes nobody with it.
+func TestCallerKilled(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		n := rounds()
+		var j judge
+		r := inside(t, j.policy(), victim("argv"), "killed", fmt.Sprint(n))
+		if got := attempts(string(r.Stdout)); got["gone"].result != int64(n) || r.ExitCode != 0 {
+			t.Errorf("%+v, %+v", got, r)
+		}
+		if judged := len(j.events) - 1; judged < n/8 {
+			t.Errorf("%d of %d callers were judged", judged, n)
+		}
+	})
+}
+
+// A function that does not answer can't keep a sandbox from its end, and what it says
+// later counts for nothing.
+func TestStuckFunction(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		release, asked := make(chan struct{}), make(chan struct{})
+		p := policy()
+		p.PolicyTimeout = 0
+		first := true
+		p.PolicyFn = func(e *core.Event, _ *core.Context) core.Verdict {
+			if first {
+				first = false
+				return core.Allow
+			}
+			close(asked)
+			<-release
+			return core.Allow
+		}
+		l := newLife(t)
+		plan, err := p.Compile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := plan.Create(core.Command{Argv: []string{victim("argv"), "crowd", "1"}, Stdin: int(l.w.Fd())})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start()
+		<-asked
+		s.Kill()
+		r, err := s.Wait(0)
+		if err != nil || r.Reason != core.Killed || len(r.Stdout) != 0 {
+			t.Errorf("%+v, %v", r, err)
+		}
+		if !l.ended(t) {
+			t.Error("a task has survived")
+		}
+		close(release)
+		s.Close()
+	})
+}

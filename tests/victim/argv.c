@@ -1,0 +1,362 @@
+/* argv MODE [ROUNDS]: cheats with the arguments of an exec. ADVERSARY sections 1, 2, 4.
+ * What is executed is this program in the mode "say", which prints its next argument:
+ * "good" may run, "evil" may not. */
+#include "try.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#ifndef AT_EMPTY_PATH
+#define AT_EMPTY_PATH 0x1000
+#endif
+
+static char *self;
+extern char **environ;
+
+/* What the executing task hands to the kernel, in memory that somebody else writes. */
+struct shared {
+	volatile int started, over;
+	char *argv[4];
+	char word[16];
+};
+
+static void fill(struct shared *s)
+{
+	memset(s, 0, sizeof *s);
+	strcpy(s->word, "good");
+	s->argv[0] = self, s->argv[1] = (char *)"say", s->argv[2] = s->word;
+}
+
+/* Writes the word as fast as it can; the first letter decides. */
+static void *flip(void *p)
+{
+	struct shared *s = p;
+	for (; !s->over; s->started = 1) {
+		memcpy(s->word, "evil", 4);
+		__asm__ volatile("" ::: "memory");
+		memcpy(s->word, "good", 4);
+		__asm__ volatile("" ::: "memory");
+	}
+	return NULL;
+}
+
+static int flip_task(void *p)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	flip(p);
+	return 0;
+}
+
+static void start(struct shared *s)
+{
+	while (!s->started)
+		sched_yield();
+	execv(self, s->argv);
+	_exit(errno == EPERM ? 0 : 2);
+}
+
+static void by_thread(void)
+{
+	static struct shared s;
+	pthread_t t;
+	fill(&s);
+	pthread_create(&t, NULL, flip, &s);
+	start(&s);
+}
+
+/* A second task in the same memory, which is no thread and outlives the exec. */
+static void by_clone(void)
+{
+	static char stack[65536] __attribute__((aligned(16)));
+	static struct shared s;
+	fill(&s);
+	clone(flip_task, stack + sizeof stack, CLONE_VM | SIGCHLD, &s);
+	start(&s);
+}
+
+/* A peer, which writes through a mapping of its own or through a file. */
+static struct shared *peer;
+static int peer_file = -1;
+
+static void peer_begins(int with_file)
+{
+	peer_file = memfd_create("peer", 0);
+	if (peer_file < 0 || ftruncate(peer_file, sizeof *peer) != 0)
+		exit(3);
+	peer = mmap(NULL, sizeof *peer, PROT_READ | PROT_WRITE, MAP_SHARED, peer_file, 0);
+	fill(peer);
+	pid_t parent = getpid();
+	if (fork() != 0)
+		return;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(0);
+	if (!with_file)
+		flip(peer);
+	for (off_t at = (char *)peer->word - (char *)peer;; peer->started = 1) {
+		if (pwrite(peer_file, "evil", 4, at) != 4 || pwrite(peer_file, "good", 4, at) != 4)
+			_exit(3);
+	}
+}
+static void by_peer(void) { start(peer); }
+
+static void race(void (*exec_round)(void), int rounds)
+{
+	int ran = 0, denied = 0, killed = 0;
+	for (int i = 0; i < rounds; i++) {
+		int status;
+		pid_t pid = fork();
+		if (pid == 0)
+			exec_round();
+		if (waitpid(pid, &status, 0) != pid)
+			exit(4);
+		if (WIFSIGNALED(status))
+			killed++;
+		else if (WEXITSTATUS(status) == 7)
+			ran++;
+		else if (WEXITSTATUS(status) == 0)
+			denied++;
+	}
+	say("ran", ran), say("denied", denied), say("killed", killed);
+}
+
+static pid_t run(char *const *args)
+{
+	int status;
+	pid_t pid = vfork();
+	if (pid == 0) {
+		execv(self, args);
+		_exit(1);
+	}
+	waitpid(pid, &status, 0);
+	return status;
+}
+
+static void *many(void *rounds)
+{
+	char *args[] = { self, (char *)"say", (char *)"good", NULL };
+	for (intptr_t i = 0; i < (intptr_t)rounds; i++)
+		if (run(args) != 7 << 8)
+			return (void *)1;
+	return NULL;
+}
+
+static void crowd(int rounds)
+{
+	pthread_t t[32];
+	long failed = 0;
+	void *r;
+	for (int i = 0; i < 32; i++)
+		pthread_create(&t[i], NULL, many, (void *)(intptr_t)rounds);
+	for (int i = 0; i < 32; i++)
+		pthread_join(t[i], &r), failed += r != NULL;
+	say("failed", failed);
+}
+
+static void *from_thread(void *word)
+{
+	char *args[] = { self, (char *)"say", word, NULL };
+	TRY("thread-exec", execv(self, args));
+	return NULL;
+}
+
+/* The leader waits; the exec of a thread that is not it takes its id. */
+static void thread(char *word)
+{
+	pthread_t t;
+	pthread_create(&t, NULL, from_thread, word);
+	pthread_join(t, NULL);
+	say("alive", 1);
+}
+
+static long exec_in_child(const char *path, char *const *args)
+{
+	int status, p[2];
+	if (pipe2(p, O_CLOEXEC) != 0)
+		return -1;
+	pid_t pid = fork();
+	if (pid == 0) {
+		execve(path, args, environ);
+		int e = errno;
+		_exit(write(p[1], &e, sizeof e) != sizeof e);
+	}
+	close(p[1]);
+	int e = 0;
+	if (read(p[0], &e, sizeof e) < 0)
+		e = EIO;
+	close(p[0]);
+	waitpid(pid, &status, 0);
+	errno = e;
+	return e ? -1 : status;
+}
+
+static void extremes(void)
+{
+	static char *list[65536 + 8];
+	char *none[] = { NULL };
+	TRY("argc-0", exec_in_child(self, none));
+	TRY("argv-null", exec_in_child(self, NULL));
+
+	char *big = malloc(1 << 18);
+	memset(big, 'x', 1 << 18);
+	char *one[] = { self, (char *)"say", big, NULL };
+	big[131071] = 0;
+	TRY("arg-128k", exec_in_child(self, one));
+	big[131071] = 'x', big[131072] = 0;
+	TRY("arg-too-long", exec_in_child(self, one));
+	big[131072] = 'x', strcpy(big + 131060, "evil");
+	TRY("arg-evil-at-end", exec_in_child(self, one));
+
+	for (int i = 0; i < 65536; i++)
+		list[i] = (char *)"a";
+	list[0] = self, list[1] = (char *)"say", list[2] = (char *)"good", list[65536] = NULL;
+	TRY("args-65536", exec_in_child(self, list));
+	memset(big, 'x', 1 << 18);
+	big[120000] = 0;
+	for (int i = 3; i < 20; i++)
+		list[i] = big;
+	list[20] = NULL;
+	TRY("args-2m", exec_in_child(self, list));
+	for (int i = 3; i < 80; i++)
+		list[i] = big;
+	list[80] = NULL;
+	TRY("args-too-much", exec_in_child(self, list));
+	char *bytes[] = { self, (char *)"say", (char *)"\xff\xfe\x80good\n\x1b", NULL };
+	TRY("bytes", exec_in_child(self, bytes));
+
+	/* A string and a vector whose last bytes are the last before nothing. */
+	char *page = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	munmap(page + 4096, 4096);
+	strcpy(page + 4091, "good");
+	char **vector = (char **)(void *)(page + 4064 - 8);
+	vector[0] = self, vector[1] = (char *)"say", vector[2] = page + 4091, vector[3] = NULL;
+	TRY("edge-string", exec_in_child(self, vector));
+	vector = (char **)(void *)(page + 4096 - 32);
+	char *word = strdup("good");
+	vector[0] = self, vector[1] = (char *)"say", vector[2] = word, vector[3] = NULL;
+	TRY("edge-vector", exec_in_child(self, vector));
+	memset(page, 'x', 4096);
+	char *open[] = { self, (char *)"say", page + 4090, NULL };
+	TRY("open-string", exec_in_child(self, open));
+	vector = (char **)(void *)(page + 4096 - 24);
+	vector[0] = self, vector[1] = (char *)"say", vector[2] = word;
+	TRY("open-vector", exec_in_child(self, vector));
+	TRY("bad-vector", exec_in_child(self, (char **)8));
+	char *kernel[] = { self, (char *)"say", (char *)(UINTPTR_MAX - 4095), NULL };
+	TRY("kernel-string", exec_in_child(self, kernel));
+}
+
+/* The ways to execute that have no path. */
+static void ways(void)
+{
+	char *args[] = { self, (char *)"say", (char *)"good", NULL }, *evil[] = { self, (char *)"say", (char *)"evil", NULL };
+	int fd = open(self, O_RDONLY | O_CLOEXEC), dir = open("/", O_PATH | O_DIRECTORY), mem = memfd_create("copy", MFD_CLOEXEC);
+	char buf[65536];
+	for (ssize_t n; (n = read(fd, buf, sizeof buf)) > 0;)
+		if (write(mem, buf, (size_t)n) != n)
+			exit(4);
+	TRY_FORKED("execveat-evil", syscall(SYS_execveat, fd, "", evil, environ, AT_EMPTY_PATH));
+	TRY_FORKED("fexecve-evil", fexecve(fd, evil, environ));
+	TRY_FORKED("relative-evil", syscall(SYS_execveat, dir, self + 1, evil, environ, 0));
+	TRY_FORKED("memfd-evil", fexecve(mem, evil, environ));
+	TRY_FORKED("execve-dirty-evil", syscall(SYS_execve, self, evil, environ, -1, -1, -1));
+	TRY_FORKED("execveat", syscall(SYS_execveat, fd, "", args, environ, AT_EMPTY_PATH));
+	TRY_FORKED("fexecve", fexecve(fd, args, environ));
+	TRY_FORKED("relative", syscall(SYS_execveat, dir, self + 1, args, environ, 0));
+}
+
+/* Execs that fail after they were allowed, with threads beside them that go on. */
+static volatile unsigned long beats;
+static volatile int quiet;
+static void *beat(void *p)
+{
+	while (!quiet)
+		beats++;
+	return p;
+}
+
+static void failures(int rounds)
+{
+	char *args[] = { self, (char *)"say", (char *)"good", NULL }, *evil[] = { self, (char *)"say", (char *)"evil", NULL };
+	pthread_t t;
+	int enoent = 0, eacces = 0, eperm = 0;
+	pthread_create(&t, NULL, beat, NULL);
+	for (int i = 0; i < rounds; i++) {
+		enoent += execv("/usr/nothing", args) == -1 && errno == ENOENT;
+		eacces += execv("/usr", args) == -1 && errno == EACCES;
+		eperm += execv(self, evil) == -1 && errno == EPERM;
+	}
+	unsigned long before = beats;
+	while (beats == before)
+		sched_yield();
+	quiet = 1;
+	pthread_join(t, NULL);
+	say("enoent", enoent), say("eacces", eacces), say("eperm", eperm);
+}
+
+/* The caller is killed while its exec is judged, or just before, or just after; every
+ * eighth is let through. */
+static void killed(int rounds)
+{
+	int gone = 0;
+	for (int i = 0; i < rounds; i++) {
+		char *args[] = { self, (char *)"say", (char *)"good", NULL };
+		int status, done[2];
+		if (pipe2(done, O_CLOEXEC) != 0)
+			exit(4);
+		pid_t pid = fork();
+		if (pid == 0) {
+			execv(self, args);
+			_exit(1);
+		}
+		close(done[1]);
+		if (i % 8 == 0 && read(done[0], args, 1) != 0)
+			exit(4);
+		for (int j = 0; j < i % 512 * 2000; j++)
+			__asm__ volatile("" ::: "memory");
+		close(done[0]);
+		kill(pid, SIGKILL);
+		gone += waitpid(pid, &status, 0) == pid;
+	}
+	say("gone", gone);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 2 && !strcmp(argv[1], "say")) {
+		printf("%.64s\n", argv[2]);
+		return 7;
+	}
+	if (argc < 3)
+		return 7;
+	self = argv[0];
+	int rounds = atoi(argv[2]);
+	if (!strcmp(argv[1], "race-thread"))
+		race(by_thread, rounds);
+	else if (!strcmp(argv[1], "race-clone"))
+		race(by_clone, rounds);
+	else if (!strcmp(argv[1], "race-mapping"))
+		peer_begins(0), race(by_peer, rounds);
+	else if (!strcmp(argv[1], "race-file"))
+		peer_begins(1), race(by_peer, rounds);
+	else if (!strcmp(argv[1], "crowd"))
+		crowd(rounds);
+	else if (!strcmp(argv[1], "thread"))
+		thread(!strcmp(argv[2], "-") ? (char *)"evil" : argv[2]);
+	else if (!strcmp(argv[1], "extremes"))
+		extremes();
+	else if (!strcmp(argv[1], "ways"))
+		ways();
+	else if (!strcmp(argv[1], "failures"))
+		failures(rounds);
+	else if (!strcmp(argv[1], "killed"))
+		killed(rounds);
+	return 0;
+}
