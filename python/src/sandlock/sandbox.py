@@ -175,7 +175,7 @@ class Sandbox:
     # ---- environment, identity, system calls
     clean_env: bool = False
     """Keep only PATH, HOME, USER, TERM and LANG of the environment."""
-    env: Mapping[Arg, Arg] = dataclasses.field(default_factory=dict)
+    env: Union[Mapping[str, Arg], Mapping[bytes, Arg]] = dataclasses.field(default_factory=dict)
     """Variables to set, after ``clean_env``."""
     uid: Optional[int] = None
     """Not built yet."""
