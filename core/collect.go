@@ -11,27 +11,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stream is one captured output: a pipe's read end and what came out of it.
+// stream is one captured output: a pipe and what came out of it. We hold its write end
+// too: that the command closes its own, at its end above all, is no news and so no
+// wake-up.
 type stream struct {
-	fd        int
-	epoll     int // watches fd, -1 none
-	limit     uint64
-	kept      []byte
-	truncated bool
+	fd, writeEnd int
+	limit        uint64
+	kept         []byte
+	truncated    bool
+}
+
+func newStream() stream { return stream{fd: -1, writeEnd: -1} }
+
+func (s *stream) open(limit uint64) error {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return err
+	}
+	s.fd, s.writeEnd, s.limit = sys.Opened(p[0]), sys.Opened(p[1]), limit
+	// The read end alone: the command's side is an ordinary pipe.
+	return unix.SetNonblock(s.fd, true)
 }
 
 var readBuffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
 
-// read takes what is there, at most one buffer. False: the stream has ended.
-func (s *stream) read() (more bool) {
+// read takes what is there, at most one buffer. False: nothing is.
+func (s *stream) read() bool {
 	buf := readBuffers.Get().(*[]byte)
 	defer readBuffers.Put(buf)
 	n, err := unix.Read(s.fd, *buf)
-	switch {
-	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
-		return true
-	case err != nil || n == 0:
-		return false
+	if err != nil || n == 0 {
+		return errors.Is(err, unix.EINTR)
 	}
 	room := s.limit - uint64(len(s.kept))
 	if uint64(n) > room {
@@ -42,28 +52,20 @@ func (s *stream) read() (more bool) {
 	return true
 }
 
-// drain takes what is left in the pipe after every writer is dead. Somebody
-// outside may hold the other end, so the end of the file is not waited for.
+// drain takes what is left in the pipe when every writer is dead.
 func (s *stream) drain() {
-	for s.fd >= 0 {
-		fds := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}
-		if n, err := unix.Poll(fds, 0); err == nil && (n == 0 || fds[0].Revents&unix.POLLIN == 0) || !s.read() {
-			s.close()
-		}
+	for s.fd >= 0 && s.read() {
 	}
 }
 
 func (s *stream) close() {
-	if s.fd < 0 {
-		return
+	for _, fd := range []*int{&s.fd, &s.writeEnd} {
+		if *fd >= 0 {
+			sys.Closing(*fd)
+			unix.Close(*fd)
+			*fd = -1
+		}
 	}
-	if s.epoll >= 0 {
-		// Not left to the close: a forked child of the host may have a copy.
-		_ = unix.EpollCtl(s.epoll, unix.EPOLL_CTL_DEL, s.fd, nil)
-	}
-	sys.Closing(s.fd)
-	unix.Close(s.fd)
-	s.fd = -1
 }
 
 // pollUntil waits for one of fds, until the deadline unless that is zero. False:
@@ -133,8 +135,8 @@ func (s *Sandbox) ready(deadline time.Time) (fds [4]unix.PollFd, ok bool) {
 // the run is over.
 func (s *Sandbox) take(fds [4]unix.PollFd) (over bool) {
 	for i, st := range []*stream{&s.out, &s.errs} {
-		if fds[1+i].Revents != 0 && !st.read() {
-			st.close()
+		if fds[1+i].Revents != 0 {
+			st.read()
 		}
 	}
 	if fds[0].Revents|fds[3].Revents == 0 {
@@ -193,7 +195,6 @@ func (s *Sandbox) watch() error {
 		return err
 	}
 	s.epoll = sys.Opened(fd)
-	s.out.epoll, s.errs.epoll = fd, fd
 	for _, source := range s.sources() {
 		if source < 0 {
 			continue

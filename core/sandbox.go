@@ -121,7 +121,7 @@ func (p *Plan) RunInteractive(cmd Command) (int, error) {
 // exec.
 func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 	s := &Sandbox{plan: p, collector: by, done: -1, epoll: -1, onClose: cmd.OnClose}
-	s.out, s.errs = stream{fd: -1, epoll: -1}, stream{fd: -1, epoll: -1}
+	s.out, s.errs = newStream(), newStream()
 	park := by == background
 	if s.onClose == nil {
 		s.onClose = func() {}
@@ -273,16 +273,10 @@ func (s *Sandbox) connectStdio(cmd *Command, spec *warden.Spec, mine *fdList) er
 	}
 	spec.Stdio = []int{in, -1, -1}
 	for i, st := range []*stream{&s.out, &s.errs} {
-		var p [2]int
-		if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		if err := st.open(s.plan.maxOutput); err != nil {
 			return &StartError{Step: "pipe", Err: err}
 		}
-		mine.keep(p[1], nil)
-		spec.Stdio[1+i] = p[1]
-		st.fd, st.limit = sys.Opened(p[0]), s.plan.maxOutput
-		if err := unix.SetNonblock(p[0], true); err != nil {
-			return &StartError{Step: "pipe", Err: err}
-		}
+		spec.Stdio[1+i] = st.writeEnd
 	}
 	return nil
 }
