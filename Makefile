@@ -63,8 +63,10 @@ $(WARDEN_DIR)/warden_%.elf: $(WARDEN_DIR)/warden.c $(wildcard $(WARDEN_DIR)/*.h)
 # ---- the library ------------------------------------------------------------
 # Always asked of the go command, which knows what is up to date. -race is for
 # the tests: a library with the race detector in it can't be loaded by a host.
+# asyncpreemptoff (runtime's "Environment Variables"): the SIGURG with which the runtime
+# preempts a thread can arrive when the thread is the host's again, and end a poll(2).
 SONAME := libsandlock.so.0
-LIB_LDFLAGS := -s -w -extldflags "-Wl,-soname,$(SONAME) -Wl,--version-script=$(CURDIR)/capi/sandlock.map -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack"
+LIB_LDFLAGS := -s -w -X runtime.godebugDefault=asyncpreemptoff=1 -extldflags "-Wl,-soname,$(SONAME) -Wl,--version-script=$(CURDIR)/capi/sandlock.map -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack"
 $(LIB): $(WARDEN) FORCE
 	@mkdir -p build
 	GOFLAGS='$(filter-out -race,$(GOFLAGS))' $(GO) build $(TAGS) -trimpath -buildmode=c-shared \

@@ -83,7 +83,6 @@ static void child_after_fork(void)
 
 static struct rlimit limit;
 static bool limit_known;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 __attribute__((constructor(101))) static void loaded(void)
 {
@@ -91,13 +90,12 @@ __attribute__((constructor(101))) static void loaded(void)
 	pthread_atfork(NULL, NULL, child_after_fork);
 }
 
-/* Only what the runtime changed is put back, to the hard limit or one less: the
- * host may have set the limit itself since. */
-static void restore_limit(void)
+/* Called when the runtime has changed it. Only what the runtime changed is put back,
+ * to the hard limit or one less: the host may have set the limit itself since. */
+void sl_restore_limit(void)
 {
 	struct rlimit now;
 
-	goReady(); /* returns when the runtime has started and changed it */
 	if (limit_known && getrlimit(RLIMIT_NOFILE, &now) == 0 && now.rlim_max == limit.rlim_max &&
 	    now.rlim_cur >= now.rlim_max - 1 && limit.rlim_cur < now.rlim_cur)
 		setrlimit(RLIMIT_NOFILE, &limit);
@@ -109,6 +107,5 @@ bool sl_enter(void)
 		sl_set_error("sandlock can't be used in a child of fork() that has not exec'd; load a second copy of the library there");
 		return false;
 	}
-	pthread_once(&once, restore_limit);
 	return true;
 }

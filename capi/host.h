@@ -7,6 +7,8 @@
 
 /* Whether the library can be called here; otherwise last_error says why not. */
 bool sl_enter(void);
+/* Undoes what the Go runtime did to RLIMIT_NOFILE. */
+void sl_restore_limit(void);
 /* Keeps a copy of message as the calling thread's last error. */
 void sl_set_error(const char *message);
 const char *sl_last_error(void);

@@ -44,11 +44,13 @@ func settle() {
 }
 
 func init() {
+	C.sl_restore_limit()
 	settle()
 	core.SetDescriptorHooks(
 		func(fd int) { C.sl_descriptor_opened(C.int(fd)) },
 		func(fd int) { C.sl_descriptor_closing(C.int(fd)) },
 	)
+	_ = core.Prepare() // what fails here fails a run, which says so
 }
 
 // setError keeps err as the calling C thread's last error: an exported function
@@ -58,8 +60,5 @@ func setError(err error) {
 	defer C.free(unsafe.Pointer(text))
 	C.sl_set_error(text)
 }
-
-//export goReady
-func goReady() {}
 
 func main() {}

@@ -169,6 +169,9 @@ func descriptor(h *C.sandlock_handle_t, which func(*core.Sandbox) (int, error)) 
 func goStep(h *C.sandlock_handle_t) C.int {
 	over := C.int(-1)
 	with(unsafe.Pointer(h), func(r *run) error {
+		if _, err := r.StepFD(); err != nil {
+			return err // another thread collects
+		}
 		over = 0
 		if r.Step() {
 			over = 1

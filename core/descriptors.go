@@ -2,6 +2,7 @@ package core
 
 import (
 	"github.com/sandlock/sandlock/core/internal/sys"
+	"github.com/sandlock/sandlock/core/internal/warden"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,3 +25,7 @@ func (l *fdList) close() {
 // SetDescriptorHooks is for the C ABI, whose atfork handler closes the library's
 // descriptors in a forked child of the host: see core/internal/sys.
 func SetDescriptorHooks(opened, closing func(fd int)) { sys.SetDescriptorHooks(opened, closing) }
+
+// Prepare makes what all runs share and keep. Without it, or where it failed, the first
+// run does.
+func Prepare() error { return warden.Prepare() }

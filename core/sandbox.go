@@ -296,7 +296,7 @@ func (s *Sandbox) Kill() error { s.warden.Kill(); return nil }
 var errOver = errors.New("the sandbox is not running")
 
 // Pause stops every task of the sandbox with SIGSTOP; Resume continues them.
-// Both return when it is done.
+// Both return when every task has the signal.
 func (s *Sandbox) Pause() error  { return s.signalAll(s.warden.Pause, unix.SIGSTOP) }
 func (s *Sandbox) Resume() error { return s.signalAll(s.warden.Resume, unix.SIGCONT) }
 

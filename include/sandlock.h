@@ -61,7 +61,9 @@
  * FORK
  *   In a child of fork() that has not exec'd, every function returns its error at
  *   once and sandlock_last_error() says so; the library's descriptors are closed
- *   there. A second copy of the library, loaded in the child, works.
+ *   there. Four of the Go runtime's stay until the exec: two of its cgroup's CPU limit,
+ *   an epoll instance and an eventfd. A second copy of the library, loaded in the
+ *   child, works.
  *
  * SIGNALS
  *   The library is a Go shared library: loading it installs handlers for SIGSEGV,

@@ -46,37 +46,6 @@ type Warden struct {
 	closed            bool
 }
 
-// minMemfd keeps the memfd's number clear of those that the spawn fills:
-// /proc/self/fd/N is resolved in the child, after they were duplicated.
-const minMemfd = 32
-
-// memfdExec is MFD_EXEC of memfd_create(2), Linux 6.3: without it a host with
-// vm.memfd_noexec=1 makes memfds that can't be executed.
-const memfdExec = 0x10
-
-func imageFD() (int, error) {
-	fd, err := unix.MemfdCreate("sandlock-warden", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|memfdExec)
-	if errors.Is(err, unix.EINVAL) {
-		fd, err = unix.MemfdCreate("sandlock-warden", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	}
-	if err != nil {
-		return -1, os.NewSyscallError("memfd_create", err)
-	}
-	defer unix.Close(fd)
-	if n, err := unix.Write(fd, image); err != nil || n != len(image) {
-		return -1, fmt.Errorf("write to memfd: %d of %d bytes: %w", n, len(image), err)
-	}
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS,
-		unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
-		return -1, os.NewSyscallError("fcntl(F_ADD_SEALS)", err)
-	}
-	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, minMemfd)
-	if err != nil {
-		return -1, os.NewSyscallError("fcntl(F_DUPFD_CLOEXEC)", err)
-	}
-	return high, nil
-}
-
 // Start starts the warden and sends it the request. It does not wait for what
 // comes of it: Receive tells. An error has left nothing behind.
 func Start(s *Spec) (*Warden, error) {
@@ -90,11 +59,6 @@ func Start(s *Spec) (*Warden, error) {
 			unix.Close(fd)
 		}
 	}()
-	image, err := imageFD()
-	if err != nil {
-		return nil, err
-	}
-	mine = append(mine, image)
 	ctl, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socketpair", err)
@@ -126,6 +90,12 @@ func Start(s *Spec) (*Warden, error) {
 	if s.Cwd >= 0 {
 		files[len(files)-1] = uintptr(s.Cwd)
 	}
+	image, err := program.open(files)
+	if err != nil {
+		w.Close()
+		return nil, err
+	}
+	mine = append(mine, image)
 	// What the socket holds of the request is there before the warden is, which then
 	// need not wait for this thread to come back from the spawn.
 	rest, err := w.push(request, unix.MSG_DONTWAIT)
@@ -263,7 +233,7 @@ func (w *Warden) Kill() {
 }
 
 // Pause stops every task of the sandbox, Resume continues them; both return
-// when it is done.
+// when every task has the signal.
 func (w *Warden) Pause() error  { return w.signal('S') }
 func (w *Warden) Resume() error { return w.signal('C') }
 
