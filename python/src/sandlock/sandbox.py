@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import math
+import operator
 import os
 import select
 import threading
@@ -227,7 +228,7 @@ class Sandbox:
         self._owned = _Owned()
         # What runs when this object goes is killed.
         weakref.finalize(self, self._owned.free)
-        self._built_from: Dict[str, Any] = {}
+        self._built_from: Any = None
 
     # ---- the policy ------------------------------------------------------
 
@@ -251,26 +252,18 @@ class Sandbox:
 
     def _ensure_native(self) -> Policy:
         """The built policy of the fields as they are. PolicyError with every fault."""
-        policy = self._owned.policy
-        if policy is None or policy.forked or self._changed():
-            fields = {name: copy.copy(getattr(self, name)) for name in _FIELDS}
+        policy, fields = self._owned.policy, _fields(self)
+        # The types too: True is not 1.
+        if policy is None or policy.forked or (fields, tuple(map(type, fields))) != self._built_from:
             if self.policy_fn is not None and not callable(self.policy_fn):
                 raise PolicyError(f"invalid sandbox: policy_fn: {self.policy_fn!r}: a callable is needed")
             new = Policy(self._document(), self.policy_fn)
             if policy is not None:
                 policy.free()
-            self._owned.policy, self._built_from = new, fields
+            # Copies, since a list may be changed in place.
+            self._owned.policy, self._built_from = new, (tuple(map(copy.copy, fields)), tuple(map(type, fields)))
             return new
         return policy
-
-    def _changed(self) -> bool:
-        """Whether a field is not what the policy was built from."""
-        built = self._built_from
-        for name in _FIELDS:
-            value, was = getattr(self, name), built[name]
-            if value is not was and (value != was or type(value) is not type(was)):
-                return True
-        return False
 
     # ---- running -----------------------------------------------------------
 
@@ -466,7 +459,7 @@ class Sandbox:
 
 _OF_A_RUN = frozenset(("name", "policy_fn", "init_fn", "work_fn"))
 # What the built policy depends on.
-_FIELDS = tuple(field.name for field in dataclasses.fields(Sandbox) if field.name != "name")
+_fields = operator.attrgetter(*(field.name for field in dataclasses.fields(Sandbox) if field.name != "name"))
 
 
 def _plain(value: Any) -> Any:
