@@ -57,8 +57,8 @@ WARDEN_CC_amd64 ?= $(CC)
 WARDEN_CC_arm64 ?= $(CC)
 
 warden: $(WARDEN)
-$(WARDEN_DIR)/warden_%.elf: $(WARDEN_DIR)/warden.c $(wildcard $(WARDEN_DIR)/*.h) Makefile
-	$(WARDEN_CC_$*) $(WARDEN_CFLAGS) $(WARDEN_CFLAGS_$*) -o $@ $<
+$(WARDEN_DIR)/warden_%.elf: $(wildcard $(WARDEN_DIR)/*.[ch]) Makefile
+	$(WARDEN_CC_$*) $(WARDEN_CFLAGS) $(WARDEN_CFLAGS_$*) -o $@ $(filter %.c,$^)
 
 # ---- the library ------------------------------------------------------------
 # Always asked of the go command, which knows what is up to date. -race is for

@@ -2,6 +2,7 @@ package attacks
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -72,7 +73,12 @@ func TestArgvRaces(t *testing.T) {
 					t.Errorf("ran %d, denied %d, killed %d, %q", ran, denied, killed, r.Log)
 				}
 				t.Logf("of %d: ran %d, denied %d, killed at the exec stop %d", n, ran, denied, killed)
-				if control := lines(outside(t, victim("argv"), mode, "200")); control["evil"] == 0 || control["good"] == 0 {
+				// How often who wins is the scheduler's; a busy machine takes some more.
+				control := map[string]int{}
+				for tries := 0; (control["evil"] == 0 || control["good"] == 0) && tries < 100; tries++ {
+					maps.Copy(control, lines(outside(t, victim("argv"), mode, "200")))
+				}
+				if control["evil"] == 0 || control["good"] == 0 {
 					t.Errorf("control: %v", control)
 				}
 			})

@@ -34,15 +34,15 @@ static void fill(struct shared *s)
 	s->argv[0] = self, s->argv[1] = (char *)"say", s->argv[2] = s->word;
 }
 
-/* Writes the word as fast as it can; the first letter decides. */
+/* Writes one word and the other, each for as long as the other; the first letter decides. */
 static void *flip(void *p)
 {
 	struct shared *s = p;
-	for (; !s->over; s->started = 1) {
-		memcpy(s->word, "evil", 4);
+	for (unsigned i = 0; !s->over; s->started = 1, i++) {
+		memcpy(s->word, i % 2 ? "good" : "evil", 4);
 		__asm__ volatile("" ::: "memory");
-		memcpy(s->word, "good", 4);
-		__asm__ volatile("" ::: "memory");
+		for (volatile unsigned hold = i / 2 % 64; hold > 0; hold--)
+			;
 	}
 	return NULL;
 }

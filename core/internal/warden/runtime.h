@@ -1,5 +1,5 @@
-/* What a program without libc needs: syscalls, a clone onto a new stack, the
- * entry point, and the few constants whose headers would pull libc in. */
+/* What a program without libc needs: syscalls, a clone onto a new stack, and
+ * the few constants whose headers would pull libc in. */
 #ifndef SANDLOCK_WARDEN_RUNTIME_H
 #define SANDLOCK_WARDEN_RUNTIME_H
 
@@ -19,11 +19,6 @@ static inline long sys6_(long n, long a, long b, long c, long d, long e, long f)
 			 : "rcx", "r11", "memory");
 	return r;
 }
-__asm__(".text\n.global _start\n_start:\n"
-	"\tmov %rsp,%rdi\n\txor %ebp,%ebp\n\tand $-16,%rsp\n\tcall warden_main\n\tud2\n"
-	/* spawn_(flags, stack, ptid, ctid, fn): clone(2), raw x86-64 order */
-	"spawn_:\n\tmov %rcx,%r10\n\tmov %r8,%r9\n\txor %r8d,%r8d\n\tmov $56,%eax\n\tsyscall\n"
-	"\ttest %rax,%rax\n\tjnz 1f\n\txor %ebp,%ebp\n\tand $-16,%rsp\n\tcall *%r9\n\tud2\n1:\tret\n");
 #elif defined(__aarch64__)
 static inline long sys6_(long n, long a, long b, long c, long d, long e, long f)
 {
@@ -38,11 +33,6 @@ static inline long sys6_(long n, long a, long b, long c, long d, long e, long f)
 			 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
 	return x0;
 }
-__asm__(".text\n.global _start\n_start:\n"
-	"\tmov x0,sp\n\tmov x29,#0\n\tmov x30,#0\n\tbl warden_main\n\tbrk #1\n"
-	/* spawn_(flags, stack, ptid, ctid, fn): clone(2), raw arm64 order has tls before ctid */
-	"spawn_:\n\tmov x9,x4\n\tmov x4,x3\n\tmov x3,#0\n\tmov x8,#220\n\tsvc #0\n"
-	"\tcbnz x0,1f\n\tmov x29,#0\n\tblr x9\n\tbrk #1\n1:\tret\n");
 #else
 #error "the warden is written for x86-64 and arm64"
 #endif
@@ -56,6 +46,7 @@ __asm__(".text\n.global _start\n_start:\n"
 #define sys6(n, a, b, c, d, e, f) sys6_(n, L(a), L(b), L(c), L(d), L(e), L(f))
 #define sys4x sys4 /* recvfrom and sendto without an address: the last two are 0 */
 
+/* runtime.c */
 long spawn_(unsigned long flags, void *stack, void *ptid, volatile void *ctid, void (*fn)(void));
 static inline long spawn(u64 flags, void *stack, void *ptid, volatile void *ctid, void (*fn)(void))
 {
@@ -96,23 +87,6 @@ static inline void format_children_path(char *out, s32 tid)
 		*out++ = digits[--n];
 	while ((*out++ = *tail++))
 		;
-}
-
-/* gcc may call these in freestanding code too */
-void *memset(void *p, int c, unsigned long n)
-{
-	u8 *b = p;
-	while (n--)
-		*b++ = (u8)c;
-	return p;
-}
-void *memcpy(void *to, const void *from, unsigned long n)
-{
-	u8 *t = to;
-	const u8 *f = from;
-	while (n--)
-		*t++ = *f++;
-	return to;
 }
 
 enum {

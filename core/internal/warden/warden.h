@@ -1,0 +1,46 @@
+/* What the warden's tasks share: they run in one address space. Set by the task named
+ * beside each, before the clone of whoever reads it where it is not volatile. */
+#ifndef SANDLOCK_WARDEN_H
+#define SANDLOCK_WARDEN_H
+
+#include <asm/unistd.h>
+#include "protocol.h"
+#include "runtime.h"
+
+/* parent: the request */
+extern struct request *req;
+extern char **argv, **envp, *path;
+extern void *filter;
+extern u32 nfds; /* the command's descriptors are 0 … nfds-1 */
+extern s32 parent_pidfd;
+
+/* progress: CREATING until the child is confined, then CONFINED; 0 once it has
+ * exec'd or died, or the killer died (CLONE_CHILD_CLEARTID). Non-private futex:
+ * the kernel wakes that kind, clone(2). */
+enum { GONE, CREATING, CONFINED };
+extern volatile u32 progress;
+extern volatile u32 gate;     /* parent; 1: the parked child may exec */
+extern volatile s32 listener; /* child */
+extern volatile s32 child_pid; /* child */
+extern s32 child_pidfd;       /* killer, by its clone */
+
+static inline int fd_of(enum fd_slot slot) { return (int)nfds + (int)slot; }
+
+/* Any task: the first failure is the one that is reported. err is -errno. */
+void fail(enum step step, long err);
+void __attribute__((noreturn)) die(enum step step, long err); /* fail, and exit */
+void check(enum step step, long r);                           /* die if r < 0 */
+
+void child_main(void);
+void killer_main(void);
+
+/* tracee.c, run by the parent */
+void tracee_approve(s32 tid, u64 id);
+void tracee_settle(u32 order, u64 id);
+void tracee_stopped(s32 tid, s32 status);
+void tracee_died(s32 tid);
+
+/* parent: to the host, with fd unless it is -1 */
+void send_message(struct message *m, int fd);
+
+#endif
