@@ -140,30 +140,28 @@ API int sandlock_run_interactive(const sandlock_sandbox_t *policy, const char *n
 	return goRunInteractive((sandlock_sandbox_t *)policy, (char *)name, (char **)argv, argc);
 }
 
-API sandlock_handle_t *sandlock_create_stdin(const sandlock_sandbox_t *policy, const char *name,
-                                             const char *const *argv, unsigned int argc, int stdin_fd)
-{
-	ENTER(NULL);
-	return goCreate((sandlock_sandbox_t *)policy, (char *)name, (char **)argv, argc, stdin_fd);
-}
-
 API sandlock_handle_t *sandlock_spawn(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
-                                      unsigned int argc, int stdin_fd)
+                                      unsigned int argc, int stdin_fd, uint32_t flags, sandlock_handle_t **out)
 {
+	sandlock_handle_t *h, *unused;
+	if (!out)
+		out = &unused;
+	*out = NULL;
 	ENTER(NULL);
-	return goSpawn((sandlock_sandbox_t *)policy, (char *)name, (char **)argv, argc, stdin_fd);
+	h = goSpawn((sandlock_sandbox_t *)policy, (char *)name, (char **)argv, argc, stdin_fd, flags);
+	return *out = h;
 }
 
 API sandlock_handle_t *sandlock_create(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
                                        unsigned int argc)
 {
-	return sandlock_create_stdin(policy, name, argv, argc, -1);
+	return sandlock_spawn(policy, name, argv, argc, -1, SANDLOCK_SPAWN_PARKED, NULL);
 }
 
 API sandlock_handle_t *sandlock_create_for_run(const sandlock_sandbox_t *policy, const char *name,
                                                const char *const *argv, unsigned int argc)
 {
-	return sandlock_create_stdin(policy, name, argv, argc, -1);
+	return sandlock_create(policy, name, argv, argc);
 }
 
 /* Functions of a handle alone. */
@@ -207,6 +205,16 @@ API sandlock_result_t *sandlock_handle_wait_timeout(sandlock_handle_t *h, uint64
 {
 	ENTER(NULL);
 	return goWait(h, timeout_ms);
+}
+
+API int sandlock_handle_result(sandlock_handle_t *h, uint64_t timeout_ms, sandlock_result_t **out)
+{
+	if (!out)
+		return -1;
+	*out = NULL;
+	ENTER(-1);
+	*out = goWait(h, timeout_ms);
+	return *out ? 0 : -1;
 }
 
 API void sandlock_handle_free(sandlock_handle_t *h)

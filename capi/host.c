@@ -63,10 +63,19 @@ void sl_descriptor_closing(int fd)
 		atomic_fetch_and(&descriptors[fd / 64], ~(UINT64_C(1) << (fd % 64)));
 }
 
+/* Held while a warden is spawned: for that time there are descriptors that are not
+ * noted above, and a forked child with a copy of one of them would keep the spawn, and
+ * all that come after it, waiting for as long as it lives. */
+static pthread_mutex_t spawn = PTHREAD_MUTEX_INITIALIZER;
+
+void sl_hold_forks(void) { pthread_mutex_lock(&spawn); }
+void sl_let_forks(void) { pthread_mutex_unlock(&spawn); }
+
 static void child_after_fork(void)
 {
 	int i, bit;
 
+	sl_let_forks();
 	atomic_store(&forked, true);
 	for (i = 0; i < DESCRIPTORS / 64; i++) {
 		uint64_t word = atomic_exchange(&descriptors[i], 0);
@@ -87,7 +96,7 @@ static bool limit_known;
 __attribute__((constructor(101))) static void loaded(void)
 {
 	limit_known = getrlimit(RLIMIT_NOFILE, &limit) == 0;
-	pthread_atfork(NULL, NULL, child_after_fork);
+	pthread_atfork(sl_hold_forks, sl_let_forks, child_after_fork);
 }
 
 /* Called when the runtime has changed it. Only what the runtime changed is put back,

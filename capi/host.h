@@ -15,5 +15,8 @@ const char *sl_last_error(void);
 /* Notes a descriptor that a forked child is to close, and forgets it. */
 void sl_descriptor_opened(int fd);
 void sl_descriptor_closing(int fd);
+/* While a thread holds forks back, another that forks waits. */
+void sl_hold_forks(void);
+void sl_let_forks(void);
 
 #endif

@@ -46,9 +46,11 @@ func settle() {
 func init() {
 	C.sl_restore_limit()
 	settle()
-	core.SetDescriptorHooks(
+	core.SetForkHooks(
 		func(fd int) { C.sl_descriptor_opened(C.int(fd)) },
 		func(fd int) { C.sl_descriptor_closing(C.int(fd)) },
+		func() { C.sl_hold_forks() },
+		func() { C.sl_let_forks() },
 	)
 	_ = core.Prepare() // what fails here fails a run, which says so
 }

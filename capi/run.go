@@ -91,20 +91,18 @@ func goRunInteractive(p *C.sandlock_sandbox_t, name *C.char, argv **C.char, argc
 	return C.int(code)
 }
 
-//export goCreate
-func goCreate(p *C.sandlock_sandbox_t, name *C.char, argv **C.char, argc C.uint, stdin C.int) *C.sandlock_handle_t {
-	return start(p, name, argv, argc, stdin, (*core.Plan).Create)
-}
-
 //export goSpawn
-func goSpawn(p *C.sandlock_sandbox_t, name *C.char, argv **C.char, argc C.uint, stdin C.int) *C.sandlock_handle_t {
-	return start(p, name, argv, argc, stdin, (*core.Plan).Spawn)
-}
-
-func start(p *C.sandlock_sandbox_t, name *C.char, argv **C.char, argc C.uint, stdin C.int,
-	by func(*core.Plan, core.Command) (*core.Sandbox, error)) (h *C.sandlock_handle_t) {
+func goSpawn(p *C.sandlock_sandbox_t, name *C.char, argv **C.char, argc C.uint, stdin C.int, flags C.uint32_t) (h *C.sandlock_handle_t) {
 	launch(p, name, argv, argc, stdin, func(plan *core.Plan, c core.Command) error {
-		s, err := by(plan, c)
+		if unknown := flags &^ (C.SANDLOCK_SPAWN_PARKED | C.SANDLOCK_SPAWN_INTERACTIVE); unknown != 0 {
+			return fmt.Errorf("flags: %#x is not known", unknown)
+		}
+		c.Interactive = flags&C.SANDLOCK_SPAWN_INTERACTIVE != 0
+		by := plan.Spawn
+		if flags&C.SANDLOCK_SPAWN_PARKED != 0 {
+			by = plan.Create
+		}
+		s, err := by(c)
 		if err == nil {
 			h = (*C.sandlock_handle_t)(save(&run{s}))
 		}

@@ -171,10 +171,10 @@ const stepRounds = 64
 // Step takes what is ready without blocking and reports whether the run is over. It
 // is for a sandbox that Spawn made, and is to be called whenever StepFD is readable.
 func (s *Sandbox) Step() (over bool) {
+	s.collecting.Lock()
+	defer s.collecting.Unlock()
 	defer s.guard()
-	s.mu.Lock()
-	over = s.over
-	s.mu.Unlock()
+	over = s.isOver()
 	for range stepRounds {
 		if over {
 			return true
@@ -186,6 +186,12 @@ func (s *Sandbox) Step() (over bool) {
 		over = s.take(fds)
 	}
 	return over
+}
+
+func (s *Sandbox) isOver() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over
 }
 
 // watch makes the descriptor of StepFD.

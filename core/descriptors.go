@@ -11,20 +11,23 @@ type fdList []int
 
 func (l *fdList) keep(fd int, err error) (int, error) {
 	if err == nil {
-		*l = append(*l, fd)
+		*l = append(*l, sys.Opened(fd))
 	}
 	return fd, err
 }
 
 func (l *fdList) close() {
 	for _, fd := range *l {
+		sys.Closing(fd)
 		unix.Close(fd)
 	}
 }
 
-// SetDescriptorHooks is for the C ABI, whose atfork handler closes the library's
-// descriptors in a forked child of the host: see core/internal/sys.
-func SetDescriptorHooks(opened, closing func(fd int)) { sys.SetDescriptorHooks(opened, closing) }
+// SetForkHooks is for the C ABI, whose atfork handlers close the library's descriptors
+// in a forked child of the host: see core/internal/sys.
+func SetForkHooks(opened, closing func(fd int), hold, let func()) {
+	sys.SetForkHooks(opened, closing, hold, let)
+}
 
 // Prepare makes what all runs share and keep. Without it, or where it failed, the first
 // run does.

@@ -120,7 +120,7 @@ func (p *Plan) compileFilter(policy *Policy) error {
 	var err error
 	p.filter, err = bpf.Compile(bpf.Spec{
 		Arch:       bpf.NativeArch(),
-		Deny:       slices.Clone(policy.ExtraDenySyscalls),
+		Deny:       p.denied(policy),
 		Allow:      slices.Clone(policy.ExtraAllowSyscalls),
 		Trap:       slices.Clone(p.trapped),
 		InetStream: p.hasTCP,
@@ -129,6 +129,24 @@ func (p *Plan) compileFilter(policy *Policy) error {
 		return fmt.Errorf("BUG(sandlock): a valid policy does not compile, please report: %w", err)
 	}
 	return nil
+}
+
+// attributeCalls change what Landlock does not see, anywhere: mode, owner, times and
+// extended attributes of whatever the user owns.
+var attributeCalls = []string{
+	"chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchown", "fchownat",
+	"utime", "utimes", "futimesat", "utimensat",
+	"setxattr", "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr", "removexattrat",
+}
+
+// denied adds to extra_deny_syscalls what no program needs that has nothing to write.
+func (p *Plan) denied(policy *Policy) []string {
+	deny := slices.Clone(policy.ExtraDenySyscalls)
+	if len(policy.FSWritable) == 0 {
+		deny = append(deny, attributeCalls...)
+	}
+	slices.Sort(deny)
+	return slices.Compact(deny)
 }
 
 // needsListen: listen(2) on a socket that was not bound binds it to a port of

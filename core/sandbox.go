@@ -18,8 +18,8 @@ import (
 )
 
 // Sandbox is one run: the kernel objects of one command and all that it starts.
-// Kill, PID and PollFD may be called from any thread at any time; the other
-// methods by one thread at a time.
+// Its methods may be called from any thread; while one thread waits for a run that
+// [Plan.Spawn] made, another that steps or waits is behind it.
 type Sandbox struct {
 	plan    *Plan
 	name    string
@@ -34,8 +34,9 @@ type Sandbox struct {
 	verdicts *dispatcher
 	terminal *terminal // nil unless interactive
 
-	out, errs stream
-	collector collector
+	out, errs  stream
+	collector  collector
+	collecting sync.Mutex // held by whoever collects a stepped run
 
 	timedOut    atomic.Bool
 	firstDenied atomic.Bool // policy_fn denied the command itself
@@ -233,7 +234,9 @@ func (s *Sandbox) stepError(m warden.Message) error {
 		e.Path = s.plan.cwd
 	}
 	if m.Step == warden.StepExec && s.firstDenied.Load() {
-		return fmt.Errorf("%w (policy_fn denied it)", e)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return fmt.Errorf("%w (%s)", e, strings.Join(append([]string{"policy_fn denied it"}, s.log...), "; "))
 	}
 	return e
 }
@@ -345,7 +348,11 @@ func (s *Sandbox) await(timeout time.Duration) {
 	switch {
 	case closed || over:
 	case s.collector == stepped:
-		s.collect(deadline)
+		s.collecting.Lock()
+		defer s.collecting.Unlock()
+		if !s.isOver() {
+			s.collect(deadline)
+		}
 	default:
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		if !pollUntil(fds, deadline) {
@@ -407,6 +414,7 @@ func (s *Sandbox) finish(r *Result, err error) {
 		r.Log = s.log
 	}
 	s.over, s.result, s.err = true, r, err
+	s.pid.Store(0) // the kernel may give it to somebody else now
 	if s.done >= 0 {
 		var one [8]byte
 		binary.NativeEndian.PutUint64(one[:], 1)

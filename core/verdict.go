@@ -1,7 +1,6 @@
 package core
 
 import (
-	"fmt"
 	"runtime"
 	"sync"
 	"time"
@@ -16,8 +15,7 @@ import (
 func (s *Sandbox) handlers() map[int32]notify.Handler {
 	hs := map[int32]notify.Handler{}
 	if s.plan.trapsListen {
-		h := &handler.Listen{MayListen: s.plan.mayListen, Log: s.logf}
-		hs[unix.SYS_LISTEN] = h.Handle
+		hs[unix.SYS_LISTEN] = handler.NewListen(s.plan.mayListen, s.logf).Handle
 	}
 	timeout := s.plan.policyTimeout
 	s.verdicts = &dispatcher{fn: s.plan.policyFn, timeout: timeout, ctx: &Context{s}, logf: s.logf}
@@ -52,17 +50,17 @@ func (s execDecider) Ask(decode func() (*handler.ExecEvent, unix.Errno), answer 
 // note keeps what the result says about a verdict.
 func (s *Sandbox) note(e *Event, v Verdict) {
 	if v == Audit {
-		s.logf("audit: %s %q by process %d", e.Syscall, e.Argv, e.PID)
+		s.logf("audit: %s %s by process %d", e.Syscall, handler.Brief(e.Argv), e.PID)
 	}
 	if v.errno() != 0 && int32(e.PID) == s.pid.Load() {
 		s.firstDenied.Store(true)
-		s.killedBecause.Store(fmt.Sprintf("policy_fn did not allow what the command became: %q", e.Argv))
+		s.killedBecause.Store("policy_fn did not allow what the command became: " + handler.Brief(e.Argv))
 	}
 }
 
-// maxErrno is MAX_ERRNO of the kernel's include/linux/err.h: a larger number
-// would be taken for a result.
-const maxErrno = 4095
+// maxErrno: from 512 on the numbers are the kernel's own, such as ERESTARTSYS of its
+// include/linux/errno.h, which starts the call again.
+const maxErrno = 511
 
 // errno is what the sandboxed call fails with, 0 when it is allowed.
 func (v Verdict) errno() unix.Errno {
@@ -192,7 +190,7 @@ func (d *dispatcher) call(q *question) (v Verdict) {
 	d.mu.Unlock()
 	if d.timeout > 0 {
 		defer d.listener.After(d.timeout, func() {
-			d.expire(q, "policy_fn has not answered in %v about %s %q", d.timeout, ev.Syscall, ev.Argv)
+			d.expire(q, "policy_fn has not answered in %v about %s %s", d.timeout, ev.Syscall, handler.Brief(ev.Argv))
 		})()
 	}
 	return d.fn(ev, d.ctx)

@@ -61,9 +61,9 @@
  * FORK
  *   In a child of fork() that has not exec'd, every function returns its error at
  *   once and sandlock_last_error() says so; the library's descriptors are closed
- *   there. Four of the Go runtime's stay until the exec: two of its cgroup's CPU limit,
- *   an epoll instance and an eventfd. A second copy of the library, loaded in the
- *   child, works.
+ *   there, but for one that a run is making or closing at that very moment, and for
+ *   four of the Go runtime's: two of its cgroup's CPU limit, an epoll instance and an
+ *   eventfd. A second copy of the library, loaded in the child, works.
  *
  * SIGNALS
  *   The library is a Go shared library: loading it installs handlers for SIGSEGV,
@@ -259,17 +259,20 @@ sandlock_handle_t *sandlock_create(const sandlock_sandbox_t *policy, const char 
                                    unsigned int argc);
 sandlock_handle_t *sandlock_create_for_run(const sandlock_sandbox_t *policy, const char *name,
                                            const char *const *argv, unsigned int argc);
-/* The same with a standard input: stdin_fd is copied (duplicated); -1 is /dev/null. */
-sandlock_handle_t *sandlock_create_stdin(const sandlock_sandbox_t *policy, const char *name,
-                                         const char *const *argv, unsigned int argc, int stdin_fd);
 /* Starts a command for a caller that waits by itself: no thread of the library
  * collects its output. The caller polls sandlock_handle_stepfd and calls
  * sandlock_handle_step whenever it is readable, until that returns 1; the waits and
  * the free work without that too. The pid is known only when the policy has a
- * callback. stdin_fd is copied; -1 is /dev/null. The handle is owned by the caller, free with
- * sandlock_handle_free. NULL on error. */
+ * callback. stdin_fd is copied (duplicated); -1 is /dev/null. The handle is owned by
+ * the caller, free with sandlock_handle_free. NULL on error. It is in *out too, if out
+ * is not NULL, before this function is back: for languages in which an exception can
+ * fall between a call and the assignment of its value. */
 sandlock_handle_t *sandlock_spawn(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
-                                  unsigned int argc, int stdin_fd);
+                                  unsigned int argc, int stdin_fd, uint32_t flags, sandlock_handle_t **out);
+enum {
+	SANDLOCK_SPAWN_PARKED = 1,      /* as sandlock_create does it */
+	SANDLOCK_SPAWN_INTERACTIVE = 2  /* on the host's streams, as sandlock_run_interactive; no stdin_fd */
+};
 /* Borrowed, valid until the handle is freed: a descriptor for poll(2). -1 on error. */
 int sandlock_handle_stepfd(const sandlock_handle_t *h);
 /* Takes what is there without blocking. 1: the run is over; 0: it goes on; -1: error. */
@@ -292,6 +295,8 @@ sandlock_result_t *sandlock_handle_wait(sandlock_handle_t *h);
 /* The same for at most timeout_ms milliseconds, 0: no limit. On expiry the sandbox
  * is killed and the result has the reason SANDLOCK_TIMEOUT and the output so far. */
 sandlock_result_t *sandlock_handle_wait_timeout(sandlock_handle_t *h, uint64_t timeout_ms);
+/* The same with the result in *out. 0; -1 and NULL: no result. */
+int sandlock_handle_result(sandlock_handle_t *h, uint64_t timeout_ms, sandlock_result_t **out);
 /* Kills the sandbox if it runs and reaps it. */
 void sandlock_handle_free(sandlock_handle_t *h);
 

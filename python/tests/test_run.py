@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import gc
 import os
 import pathlib
+import pickle
 import signal
 import subprocess
 import sys
 import threading
-from typing import List
+import weakref
+from typing import Any, List, Tuple
 
 import pytest
 
@@ -172,6 +176,71 @@ def test_context_manager_and_garbage(box: Sandbox) -> None:
     assert gone(pid)
 
 
+def test_a_function_that_knows_its_sandbox_is_garbage_too() -> None:
+    def make() -> Tuple["weakref.ref[Any]", int]:
+        box = Sandbox(fs_readable=SYSTEM)
+        box.policy_fn = lambda event, ctx: box.name == "never"
+        assert box.run(["true"]).success
+        box.spawn(["sleep", "1000"])
+        assert box.pid
+        return weakref.ref(box.policy_fn), box.pid
+
+    function, pid = make()
+    gc.collect()
+    assert function() is None and gone(pid)
+
+
+def test_one_thread_waits(box: Sandbox) -> None:
+    results: List[Any] = []
+
+    def wait() -> None:
+        try:
+            results.append(box.wait().reason)
+        except RuntimeError as e:
+            results.append(str(e))
+            box.kill()
+
+    for spawned in range(10):
+        box.spawn(["sleep", "1000"])
+        threads = [threading.Thread(target=wait) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert results == ["another thread waits for this sandbox", ExitReason.KILLED]
+        results.clear()
+
+    # Nor can a policy_fn wait for the run that it decides about, or end it but by a kill.
+    def judge(event: Any, ctx: Any) -> None:
+        with pytest.raises(RuntimeError, match="waits"):
+            box.wait()
+        results.append(event.syscall)
+
+    box.policy_fn = judge
+    assert box.run(["sh", "-c", "echo out"]).stdout == b"out\n" and results == ["execve"]
+    box.policy_fn = lambda event, ctx: box.__exit__(None, None, None)
+    assert box.run(["true"]).reason is ExitReason.KILLED
+
+
+def test_pid_of_a_run_that_is_over(box: Sandbox) -> None:
+    box.spawn(["true"])
+    while box.is_running:
+        pass
+    assert box.pid is None and box.wait().success and box.pid is None
+
+
+def test_copies(box: Sandbox) -> None:
+    box.env = {"A": "1"}
+    with box:
+        box.spawn(["sleep", "1000"])
+        for other in copy.copy(box), copy.deepcopy(box), pickle.loads(pickle.dumps(box)), dataclasses.replace(box):
+            assert other == box and not other.is_running and other.pid is None
+            assert other.run(["sh", "-c", "echo $A"]).stdout == b"1\n"
+            other.env = {"A": "2"}
+            assert other != box
+        assert box.is_running
+
+
 def test_fields_are_read_at_each_run(box: Sandbox, tmp_path: pathlib.Path) -> None:
     file = tmp_path / "file"
     file.write_text("x")
@@ -234,6 +303,60 @@ except KeyboardInterrupt:
     child.send_signal(signal.SIGINT)
     out, _ = child.communicate()
     assert out == "interrupted False True\n" and gone(int(pid.read_text()))
+
+
+def test_ctrl_c_at_any_time(host) -> None:  # type: ignore[no-untyped-def]
+    """Wherever it falls, it leaves nothing running and an object that can be used."""
+    done = host(f"""
+import signal, sys
+from sandlock import Sandbox
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+sys.unraisablehook = lambda e: None  # it may fall into a callback of ctypes, too
+boxes = [Sandbox(fs_readable={SYSTEM!r}), Sandbox(fs_readable={SYSTEM!r}, policy_fn=lambda event, ctx: None)]
+for box in boxes:
+    box.run(["true"])
+interrupted = 0
+for i in range(600):
+    box = boxes[i % 2]
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.00001 * (1 + i))
+        if i % 3 == 0:
+            box.run(["sleep", "1000"])
+        elif i % 3 == 1:
+            box.run_interactive(["sleep", "1000"])
+        while True:
+            box.run(["true"])
+    except KeyboardInterrupt:
+        interrupted += 1
+    assert box.pid is None and not box.is_running, i
+    assert box.run(["true"]).success, i
+print(interrupted)
+""")
+    assert done.stdout == "600\n", done
+
+
+def test_interactive_run_can_be_ended(host) -> None:  # type: ignore[no-untyped-def]
+    done = host(f"""
+import os, signal, sys, threading
+from sandlock import Sandbox
+box = Sandbox(fs_readable={SYSTEM!r})
+r, w = os.pipe()
+results = sys.stderr
+os.dup2(w, 1)
+for how in box.kill, lambda: os.kill(os.getpid(), signal.SIGINT):
+    def end():
+        os.read(r, 1)
+        print(box.is_running, file=results)
+        how()
+    thread = threading.Thread(target=end)
+    thread.start()
+    try:
+        print(box.run_interactive(["sh", "-c", "echo; exec sleep 1000"]), file=results)
+    except KeyboardInterrupt:
+        print("interrupted", file=results)
+    thread.join()
+""")
+    assert done.stderr.splitlines() == ["True", "-1", "True", "interrupted"], done
 
 
 def test_run_interactive(host) -> None:  # type: ignore[no-untyped-def]

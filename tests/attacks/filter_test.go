@@ -101,6 +101,45 @@ func TestIoctls(t *testing.T) {
 	})
 }
 
+// Mode, owner, times and attributes can't be changed where nothing may be written: not
+// of what can't be read, not of what can.
+func TestAttributes(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		dir := t.TempDir()
+		canary := filepath.Join(dir, "canary")
+		if err := os.WriteFile(canary, nil, 0o640); err != nil {
+			t.Fatal(err)
+		}
+		for _, readable := range []bool{false, true} {
+			p := policy()
+			if readable {
+				p.FSReadable = append(p.FSReadable, dir)
+			}
+			got := attempts(string(inside(t, p, victim("filter"), "attributes", canary).Stdout))
+			refused(t, got, names(got, ""), syscall.EPERM)
+			if len(got) != 13 {
+				t.Errorf("%d attempts", len(got))
+			}
+		}
+		if info, err := os.Stat(canary); err != nil || info.Mode() != 0o640 {
+			t.Errorf("%v, %v", info.Mode(), err)
+		}
+		// The control, and that a policy with a writable path is the other case.
+		p := policy()
+		p.FSWritable = []string{dir}
+		for name, got := range map[string]string{
+			"outside":  outside(t, victim("filter"), "attributes", canary),
+			"writable": string(inside(t, p, victim("filter"), "attributes", canary).Stdout),
+		} {
+			for _, call := range []string{"chmod", "fchmod", "fchmodat", "lchown", "utimensat", "futimens"} {
+				if a, made := attempts(got)[call]; !made || a.result != 0 {
+					t.Errorf("control, %s: %s: %+v", name, call, a)
+				}
+			}
+		}
+	})
+}
+
 // The old calls beside the *at ones reach nothing that is not granted.
 func TestLegacyCalls(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {

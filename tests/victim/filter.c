@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/xattr.h>
 
 static long int80(long nr)
 {
@@ -188,6 +189,29 @@ static void devices(const char *dir)
 	TRY("mknod-fifo", mknod(name, S_IFIFO | 0600, 0));
 }
 
+/* What Landlock does not see is refused where nothing may be written. */
+static void attributes(const char *canary)
+{
+	struct timespec now[2] = { { 0, UTIME_NOW }, { 0, UTIME_NOW } };
+	struct { uint64_t value; uint32_t size, flags; } xattr = { (uint64_t)(uintptr_t)"x", 1, 0 };
+	int fd = open(canary, O_RDONLY);
+	if (fd < 0)
+		fd = open("/usr", O_RDONLY); /* some file */
+	TRY("chmod", chmod(canary, 04777));
+	TRY("fchmod", fchmod(fd, 04777));
+	TRY("fchmodat", fchmodat(AT_FDCWD, canary, 04777, 0));
+	TRY("fchmodat2", syscall(452, AT_FDCWD, canary, 04777, 0));
+	TRY("chown", chown(canary, getuid(), getgid()));
+	TRY("lchown", lchown(canary, getuid(), getgid()));
+	TRY("fchown", fchown(fd, getuid(), getgid()));
+	TRY("utimensat", utimensat(AT_FDCWD, canary, now, 0));
+	TRY("futimens", futimens(fd, now));
+	TRY("setxattr", setxattr(canary, "user.a", "x", 1, 0));
+	TRY("fsetxattr", fsetxattr(fd, "user.b", "x", 1, 0));
+	TRY("setxattrat", syscall(463, AT_FDCWD, canary, 0, "user.c", &xattr, sizeof xattr));
+	TRY("fremovexattr", fremovexattr(fd, "user.b"));
+}
+
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "";
@@ -205,6 +229,8 @@ int main(int argc, char **argv)
 		ioctls();
 	else if (!strcmp(mode, "legacy") && argc > 2)
 		legacy(argv[2]);
+	else if (!strcmp(mode, "attributes") && argc > 2)
+		attributes(argv[2]);
 	else if (!strcmp(mode, "devices") && argc > 2)
 		devices(argv[2]);
 	else if (!strcmp(mode, "numbers") && argc > 3)

@@ -2,6 +2,10 @@ package handler
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -113,4 +117,56 @@ func (p *pages) str(addr uint64, room int) (string, error) {
 			return "", unix.E2BIG
 		}
 	}
+}
+
+// commandLine is what is kept of an argument vector: enough to know it again and to
+// speak of it. The vectors themselves, of as many tasks as the sandbox has, would be
+// the host's memory.
+type commandLine struct {
+	sum   [sha256.Size]byte
+	brief string // for the log
+}
+
+func remember(argv []string) commandLine { return commandLine{digest(argv), Brief(argv)} }
+
+func (c *commandLine) is(argv []string) bool { return digest(argv) == c.sum }
+
+// digest is that of the strings with their lengths, so that no two vectors share it.
+func digest(argv []string) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	var length [8]byte
+	for _, a := range argv {
+		binary.LittleEndian.PutUint64(length[:], uint64(len(a)))
+		h.Write(length[:])
+		h.Write([]byte(a))
+	}
+	h.Sum(sum[:0])
+	return sum
+}
+
+const (
+	briefArgs  = 32
+	briefBytes = 512
+)
+
+// Brief is argv as people read it, cut where it is long.
+func Brief(argv []string) string {
+	var b strings.Builder
+	b.WriteByte('[')
+	for i, a := range argv {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		if i == briefArgs || b.Len() > briefBytes {
+			b.WriteString("…")
+			break
+		}
+		cut := a[:min(len(a), briefBytes)]
+		b.WriteString(strconv.Quote(cut))
+		if len(cut) < len(a) {
+			b.WriteString("…")
+		}
+	}
+	b.WriteByte(']')
+	return b.String()
 }

@@ -4,7 +4,6 @@ package handler
 
 import (
 	"errors"
-	"slices"
 	"sync"
 
 	"github.com/sandlock/sandlock/core/internal/notify"
@@ -57,17 +56,18 @@ const maxFlying = 64
 
 // approval is an exec between its verdict and its outcome.
 type approval struct {
-	r    *notify.Request
-	tgid uint32
-	ev   ExecEvent
+	r       *notify.Request
+	syscall string
+	tgid    uint32
+	argv    commandLine // what was approved
 }
 
 // Handle is the [notify.Handler] of execve and execveat.
 func (e *Exec) Handle(r *notify.Request) {
-	a := &approval{r: r, ev: ExecEvent{Syscall: "execve"}}
+	a := &approval{r: r, syscall: "execve"}
 	argvAt := r.Data.Args[1]
 	if r.Data.Nr == unix.SYS_EXECVEAT {
-		a.ev.Syscall, argvAt = "execveat", r.Data.Args[2]
+		a.syscall, argvAt = "execveat", r.Data.Args[2]
 	}
 	r.Listener().Hold()
 	e.Decider.Ask(func() (*ExecEvent, unix.Errno) { return e.decode(a, argvAt) }, func(errno unix.Errno) {
@@ -92,12 +92,11 @@ func (e *Exec) decode(a *approval, argvAt uint64) (*ExecEvent, unix.Errno) {
 	case errors.Is(err, unix.EFAULT):
 		return nil, unix.EFAULT
 	case err != nil || taskErr != nil:
-		e.Log("%s of task %d denied: its arguments can't be read: %v", a.ev.Syscall, a.r.TID, errors.Join(err, taskErr))
+		e.Log("%s of task %d denied: its arguments can't be read: %v", a.syscall, a.r.TID, errors.Join(err, taskErr))
 		return nil, unix.EPERM
 	}
-	a.tgid = tgid
-	a.ev.PID, a.ev.PPID, a.ev.Argv = tgid, ppid, argv
-	return &a.ev, 0
+	a.tgid, a.argv = tgid, remember(argv)
+	return &ExecEvent{Syscall: a.syscall, PID: tgid, PPID: ppid, Argv: argv}, 0
 }
 
 // approve lets the exec run under the tracer, when it can.
@@ -161,8 +160,8 @@ func (e *Exec) Outcome(m warden.Message) {
 		return
 	}
 	if m.Reason == warden.ExecRefused {
-		e.Log("%s %q of process %d denied: it can't be traced (%v), so its arguments can't be protected",
-			a.ev.Syscall, a.ev.Argv, a.ev.PID, unix.Errno(m.Errno))
+		e.Log("%s %s of process %d denied: it can't be traced (%v), so its arguments can't be protected",
+			a.syscall, a.argv.brief, a.tgid, unix.Errno(m.Errno))
 		a.r.AnswerClaimed(0, unix.EPERM)
 	}
 	e.landed(a)
@@ -174,20 +173,26 @@ func (e *Exec) Outcome(m warden.Message) {
 // delayed by the sandbox: the kernel has just written them, into anonymous memory.
 func (e *Exec) prove(a *approval, pid int32) {
 	argv, err := readCmdline(pid)
-	if err == nil && slices.Equal(argv, a.ev.Argv) {
-		e.settle(a, true)
-		return
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		e.Log("process %d killed: its arguments can't be read after its exec: %v", pid, err)
 		e.settle(a, false)
 		return
+	case a.argv.is(argv):
+		e.settle(a, true)
+		return
 	}
-	ev := a.ev
-	ev.PID, ev.Argv = uint32(pid), argv
-	e.Decider.Ask(func() (*ExecEvent, unix.Errno) { return &ev, 0 }, func(errno unix.Errno) {
+	// Read again when its turn comes, and not kept until then.
+	e.Decider.Ask(func() (*ExecEvent, unix.Errno) {
+		argv, err := readCmdline(pid)
+		if err != nil {
+			return nil, unix.EPERM
+		}
+		_, ppid, _ := readTask(uint32(pid))
+		return &ExecEvent{Syscall: a.syscall, PID: uint32(pid), PPID: ppid, Argv: argv}, 0
+	}, func(errno unix.Errno) {
 		if errno != 0 {
-			e.Log("process %d killed: %q became %q, which was not allowed", pid, a.ev.Argv, argv)
+			e.Log("process %d killed: %s became something that was not allowed", pid, a.argv.brief)
 		}
 		e.settle(a, errno == 0)
 	})

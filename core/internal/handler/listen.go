@@ -11,10 +11,24 @@ import (
 // a TCP socket that listens without one gets a port of the kernel's choice, which
 // no rule grants. The decision falls on the socket itself, through a descriptor
 // of the same open file, and so does the act: nothing can be swapped in between.
+//
+// A unix socket that listens here shows this process to its clients (SO_PEERCRED),
+// since the kernel takes the credentials of whoever calls listen.
 type Listen struct {
 	// MayListen reports whether a TCP port may be listened on.
 	MayListen func(port uint16) bool
 	Log       func(format string, args ...any)
+
+	places chan struct{} // of the calls in work, each of which has a thread and descriptors
+}
+
+// maxListening bounds what one sandbox takes of the host; a call may wait in the kernel
+// for another one on the same socket.
+const maxListening = 4
+
+// NewListen makes a handler; see its fields.
+func NewListen(mayListen func(port uint16) bool, log func(format string, args ...any)) *Listen {
+	return &Listen{MayListen: mayListen, Log: log, places: make(chan struct{}, maxListening)}
 }
 
 // Handle is the [notify.Handler] of listen.
@@ -23,6 +37,8 @@ func (h *Listen) Handle(r *notify.Request) {
 	l.Hold()
 	go func() {
 		defer l.Release()
+		h.places <- struct{}{}
+		defer func() { <-h.places }()
 		if errno := h.listen(r); errno != 0 {
 			r.Errno(errno)
 		} else {

@@ -3,16 +3,36 @@
 // unsafe, in files named *_unsafe.go.
 package sys
 
-// A child that the host forks without exec holds copies of every descriptor of
-// the library, and close-on-exec does not help there: the C ABI's atfork handler
-// closes them. It learns of them through these hooks, set before first use.
-var openedHook, closingHook func(fd int)
+import "runtime"
 
-// SetDescriptorHooks sets the functions that are told of each descriptor that
-// the library keeps for longer than a call. To be called once, before any other
-// use of the library.
-func SetDescriptorHooks(opened, closing func(fd int)) {
-	openedHook, closingHook = opened, closing
+// A child that the host forks without exec holds copies of every descriptor of
+// the library, and close-on-exec does not help there: the C ABI's atfork handlers
+// close them. They learn of them through these hooks, set before first use; and they
+// hold a fork back while there are some that nobody has told of.
+var (
+	openedHook, closingHook func(fd int)
+	holdForks, letForks     func()
+)
+
+// SetForkHooks sets the functions that are told of each descriptor that the library
+// keeps, and those that hold the host's forks back and let them go on. To be called
+// once, before any other use of the library.
+func SetForkHooks(opened, closing func(fd int), hold, let func()) {
+	openedHook, closingHook, holdForks, letForks = opened, closing, hold, let
+}
+
+// HoldForks keeps the host from forking until the function that it returns is called,
+// on the same goroutine.
+func HoldForks() (let func()) {
+	if holdForks == nil {
+		return func() {}
+	}
+	runtime.LockOSThread() // a mutex of C belongs to its thread
+	holdForks()
+	return func() {
+		letForks()
+		runtime.UnlockOSThread()
+	}
 }
 
 // Opened tells the hook of fd and returns it.

@@ -40,10 +40,9 @@ static void killer_domain(void)
  * closed in its own table, or no pipe would ever end. */
 static void killer_descriptors(void)
 {
-	sys1(__NR_unshare, CLONE_FILES);
+	check(STEP_CLOSE_RANGE, sys3(__NR_close_range, 0, fd_of(FD_CTL), CLOSE_RANGE_UNSHARE));
 	sys3(__NR_dup3, child_pidfd, fd_of(FD_RULESET), O_CLOEXEC);
 	sys3(__NR_dup3, parent_pidfd, fd_of(FD_CWD), O_CLOEXEC);
-	sys3(__NR_close_range, 0, fd_of(FD_CTL), 0);
 	sys3(__NR_close_range, fd_of(FD_SLOTS), ~0u, 0);
 }
 

@@ -84,7 +84,7 @@ void tracee_settle(u32 order, u64 id)
 
 void tracee_stopped(s32 tid, s32 status)
 {
-	int event = status >> 16, sig = (status >> 8) & 0xff;
+	int event = status >> 16;
 	struct tracee *t;
 	struct message m = { 0 };
 	unsigned long former = 0;
@@ -106,10 +106,8 @@ void tracee_stopped(s32 tid, s32 status)
 	}
 	t = tracee_of_tid(tid);
 	if (event == PTRACE_EVENT_STOP) {
-		if (sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU) {
-			sys4(__NR_ptrace, PTRACE_LISTEN, tid, 0, 0);
-			return;
-		}
+		/* On its way out of the kernel, so the exec has failed; a group-stop is
+		 * this stop too, and goes on after the detach: ptrace(2), "LISTEN". */
 		sys4(__NR_ptrace, PTRACE_DETACH, tid, 0, 0);
 		if (t && t->id)
 			no_exec(t->id, NO_EXEC_FAILED, 0);
@@ -117,7 +115,7 @@ void tracee_stopped(s32 tid, s32 status)
 			forget(t);
 		return;
 	}
-	sys4(__NR_ptrace, PTRACE_CONT, tid, 0, (long)sig);
+	sys4(__NR_ptrace, PTRACE_CONT, tid, 0, status >> 8 & 0xff);
 }
 
 void tracee_died(s32 tid)

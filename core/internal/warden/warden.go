@@ -1,5 +1,5 @@
 // Package warden starts the warden, the small static program that starts,
-// traces, reaps and ends one sandbox, and speaks its protocol. See warden.c.
+// traces, reaps and ends one sandbox, and speaks its protocol. See warden.h.
 package warden
 
 import (
@@ -53,6 +53,8 @@ func Start(s *Spec) (*Warden, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A forked child of the host with a copy of the spawn's pipe would end neither.
+	defer sys.HoldForks()()
 	var mine []int
 	defer func() {
 		for _, fd := range mine {

@@ -41,24 +41,22 @@ class Event(ctypes.Structure):
 POLICY_CALLBACK = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.POINTER(Event), ctypes.c_void_p, ctypes.POINTER(ctypes.c_int32)
 )
-DROP = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-
 _pointer, _text, _int = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
 _argv = ctypes.POINTER(ctypes.c_char_p)
-_run = [_pointer, _text, _argv, ctypes.c_uint]
 
 # name: (result, arguments). A char * that the caller owns is a c_void_p here, so that
 # ctypes does not turn it into bytes and lose the pointer.
 _FUNCTIONS = {
     "sandlock_sandbox_builder_new": (_pointer, []),
     "sandlock_sandbox_builder_json": (_pointer, [_pointer, _text, ctypes.c_size_t]),
-    "sandlock_sandbox_builder_policy_callback": (_pointer, [_pointer, POLICY_CALLBACK, _pointer, DROP]),
+    "sandlock_sandbox_builder_policy_callback": (_pointer, [_pointer, POLICY_CALLBACK, _pointer, _pointer]),
     "sandlock_sandbox_build": (_pointer, [_pointer, ctypes.POINTER(_int), ctypes.POINTER(_pointer)]),
     "sandlock_sandbox_free": (None, [_pointer]),
     "sandlock_sandbox_explain": (_pointer, [_pointer]),
-    "sandlock_run_interactive": (_int, _run),
-    "sandlock_create_stdin": (_pointer, [*_run, _int]),
-    "sandlock_spawn": (_pointer, [*_run, _int]),
+    "sandlock_spawn": (
+        _pointer,
+        [_pointer, _text, _argv, ctypes.c_uint, _int, ctypes.c_uint32, ctypes.POINTER(_pointer)],
+    ),
     "sandlock_handle_stepfd": (_int, [_pointer]),
     "sandlock_handle_step": (_int, [_pointer]),
     "sandlock_start": (_int, [_pointer]),
@@ -67,8 +65,7 @@ _FUNCTIONS = {
     "sandlock_handle_kill": (_int, [_pointer]),
     "sandlock_handle_pause": (_int, [_pointer]),
     "sandlock_handle_resume": (_int, [_pointer]),
-    "sandlock_handle_wait": (_pointer, [_pointer]),
-    "sandlock_handle_wait_timeout": (_pointer, [_pointer, ctypes.c_uint64]),
+    "sandlock_handle_result": (_int, [_pointer, ctypes.c_uint64, ctypes.POINTER(_pointer)]),
     "sandlock_handle_free": (None, [_pointer]),
     "sandlock_result_exit_code": (_int, [_pointer]),
     "sandlock_result_reason": (ctypes.c_uint32, [_pointer]),

@@ -5,31 +5,41 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import math
 import os
+import select
 import threading
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+import time
+import weakref
+from typing import Any, List, Optional, Tuple
 
 from . import _lib
 from .events import DENY, PolicyContext, PolicyFn, SyscallEvent, verdict
 from .exceptions import ForkedError, PolicyError, SandboxError
+from .result import Result, result_of
 
 _CATEGORIES = ("file", "network", "process", "memory")
 
 
 class Callback:
-    """A ``policy_fn`` that the library may call; the first exception is kept."""
+    """A ``policy_fn`` that the library may call while its Sandbox lives; the first
+    exception is kept."""
 
     _ids = itertools.count(1)
-    # What the library holds is the id. An entry goes when the library drops it, which
-    # may be after the sandbox is gone: a slow function is not waited for.
-    live: Dict[int, "Callback"] = {}
+    # What the library holds is the id. Weak, since the function often knows its Sandbox,
+    # and all that is reachable from here would live for ever.
+    _live: "weakref.WeakValueDictionary[int, Callback]" = weakref.WeakValueDictionary()
 
     def __init__(self, fn: PolicyFn) -> None:
         self.fn = fn
         self.id = next(self._ids)
         self.error: Optional[BaseException] = None
         self._lock = threading.Lock()
-        self.live[self.id] = self
+        self._live[self.id] = self
+
+    @classmethod
+    def of(cls, id: Optional[int]) -> Optional["Callback"]:
+        return cls._live.get(id or 0)
 
     def decide(self, event: Any, ctx: Optional[int]) -> int:
         try:
@@ -62,98 +72,142 @@ def _event(e: Any) -> SyscallEvent:
 
 
 def _decide(user_data: Optional[int], event: Any, ctx: Optional[int], out: Any) -> None:
-    callback = Callback.live.get(user_data or 0)
+    # Nobody there: the verdict stays what it is, a denial.
+    callback = Callback.of(user_data)
     if callback is not None:
         out[0] = callback.decide(event[0], ctx)
 
 
-def _drop(user_data: Optional[int]) -> None:
-    Callback.live.pop(user_data or 0, None)
-
-
-# One of each for the life of the process: a callback that ctypes has collected while C
-# still calls it is a crash.
+# One for the life of the process: a callback that ctypes has collected while C still
+# calls it is a crash.
 _DECIDE = _lib.POLICY_CALLBACK(_decide)
-_DROP = _lib.DROP(_drop)
 
 
-class _Owned:
-    """A pointer of the library, and the process that it belongs to."""
+class _Object:
+    """An object of the library, once it was made and until it is freed, and the process
+    that it belongs to. The library writes the pointer into ``_slot`` itself where it
+    can: a Ctrl-C can fall between a call and the assignment of what it returned."""
+
+    _free = ""
 
     def __init__(self) -> None:
-        self._pointer: Optional[int] = None
+        self._slot = ctypes.c_void_p()
         self._generation = _lib.generation
-        self._lock = threading.Lock()
 
     @property
     def forked(self) -> bool:
         return self._generation != _lib.generation
 
     @property
+    def live(self) -> bool:
+        return bool(self._slot)
+
+    @property
     def pointer(self) -> int:
         if self.forked:
             raise ForkedError("this object belongs to the process that made it, not to its forked child")
-        if self._pointer is None:
+        pointer = self._slot.value
+        if pointer is None:
             raise SandboxError("this object was freed")
-        return self._pointer
-
-    def _take(self) -> Optional[int]:
-        if self.forked:
-            return None
-        with self._lock:
-            pointer, self._pointer = self._pointer, None
         return pointer
 
+    def free(self) -> None:
+        """Frees it, if it is there. A second free of a handle is an error that nobody
+        asks about."""
+        if self._slot and not self.forked:
+            getattr(_lib.lib(), self._free)(self._slot.value)
+        self._slot.value = None
 
-class Policy(_Owned):
+
+class Policy(_Object):
     """A built policy. Raises PolicyError with every fault."""
 
-    def __init__(self, document: str, fn: Optional[PolicyFn]) -> None:
+    _free = "sandlock_sandbox_free"
+
+    def __init__(self, document: str, callback: Optional[Callback]) -> None:
         super().__init__()
-        self.callback: Optional[Callback] = None
         lib = _lib.lib()
         data = document.encode("ascii")
         builder = lib.sandlock_sandbox_builder_json(lib.sandlock_sandbox_builder_new(), data, len(data))
-        if fn is not None:
-            self.callback = Callback(fn)
-            builder = lib.sandlock_sandbox_builder_policy_callback(builder, _DECIDE, self.callback.id, _DROP)
+        if callback is not None:
+            builder = lib.sandlock_sandbox_builder_policy_callback(builder, _DECIDE, callback.id, None)
         message = ctypes.c_void_p()
-        self._pointer = lib.sandlock_sandbox_build(builder, None, ctypes.byref(message))
-        if not self._pointer:
+        self._slot.value = lib.sandlock_sandbox_build(builder, None, ctypes.byref(message))
+        if not self._slot:
             raise PolicyError(_lib.take_string(message.value) or _lib.last_error())
-
-    def free(self) -> None:
-        pointer = self._take()
-        if pointer:
-            _lib.lib().sandlock_sandbox_free(pointer)
 
 
 class StartError(Exception):
     """The command could not be started."""
 
 
-def argv_array(argv: Sequence[bytes]) -> Any:
-    return (ctypes.c_char_p * len(argv))(*argv)
+class Run(_Object):
+    """One run of a policy. ``stepped``: whoever made it collects it; else it is parked
+    until it is started, and collected by the library."""
 
+    _free = "sandlock_handle_free"
+    _PARKED, _INTERACTIVE = 1, 2
 
-class Run(_Owned):
-    """One run: parked until it is started, or started and ``stepped`` by us. Raises
-    StartError."""
-
-    def __init__(self, policy: Policy, name: Optional[str], argv: List[bytes], stdin: int, stepped: bool) -> None:
+    def __init__(self, stepped: bool) -> None:
         super().__init__()
-        self.policy, self.stepped = policy, stepped
-        lib = _lib.lib()
-        self._pointer = (lib.sandlock_spawn if stepped else lib.sandlock_create_stdin)(
-            policy.pointer, os.fsencode(name) if name is not None else None, argv_array(argv), len(argv), stdin
+        self.stepped = self.collecting = stepped
+
+    def begin(self, policy: Policy, name: Optional[str], argv: List[bytes], stdin: int, interactive: bool) -> None:
+        """Starts or parks the command, on captured streams or on the host's
+        (``interactive``). stdin is a descriptor or -1. Raises StartError."""
+        flags = (0 if self.stepped else self._PARKED) | (self._INTERACTIVE if interactive else 0)
+        _lib.lib().sandlock_spawn(
+            policy.pointer,
+            os.fsencode(name) if name is not None else None,
+            (ctypes.c_char_p * len(argv))(*argv),
+            len(argv),
+            stdin,
+            flags,
+            ctypes.byref(self._slot),
         )
-        if not self._pointer:
+        if not self._slot:
             raise StartError(_lib.last_error())
 
     def call(self, name: str, *args: int) -> Any:
         return getattr(_lib.lib(), "sandlock_" + name)(self.pointer, *args)
 
-    def free(self) -> None:
-        pointer = self._take()
-        if pointer:
-            _lib.lib().sandlock_handle_free(pointer)
+    def result(self, timeout_ms: int) -> Result:
+        """Waits, 0 for ever. Why there is no result is its error."""
+        out = NativeResult()
+        try:
+            if _lib.lib().sandlock_handle_result(self.pointer, timeout_ms, ctypes.byref(out._slot)) != 0:
+                return Result(success=False, exit_code=-1, error=_lib.last_error())
+            return result_of(out.pointer)
+        finally:
+            out.free()
+
+    def wait(self, deadline: Optional[float]) -> bool:
+        """Waits until the run is over, and reports whether it is, or the deadline of
+        time.monotonic() has passed."""
+        if not self.stepped:
+            return readable(self.call("handle_pollfd"), deadline)
+        fd = self.call("handle_stepfd")
+        while readable(fd, deadline):
+            if self.call("handle_step") != 0:
+                return True
+        return False
+
+
+class NativeResult(_Object):
+    _free = "sandlock_result_free"
+
+
+def readable(fd: int, deadline: Optional[float]) -> bool:
+    """Waits until fd is readable, None for ever; 0 only asks. Here and not in the
+    library, since a thread in a foreign call does not see Ctrl-C."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    while True:
+        ms = None
+        if deadline is not None:
+            # poll takes a C int; a longer wait is made of several.
+            ms = min(math.ceil(max(0.0, deadline - time.monotonic()) * 1000), 2**31 - 1)
+        if poll.poll(ms):
+            return True
+        if deadline is not None and time.monotonic() >= deadline:
+            return False

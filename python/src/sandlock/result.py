@@ -56,24 +56,21 @@ def _bytes(accessor: Any, pointer: int) -> bytes:
     return ctypes.string_at(at, length.value) if at else b""
 
 
-def take_result(pointer: int) -> Result:
-    """The Python result of the library's, which is freed."""
+def result_of(pointer: int) -> Result:
+    """The Python result of the library's."""
     lib = _lib.lib()
-    try:
-        cut = lib.sandlock_result_truncated(pointer)
-        code = lib.sandlock_result_exit_code(pointer)
-        log = (lib.sandlock_result_log(pointer) or b"").decode("utf-8", "replace")
-        return Result(
-            success=code == 0,
-            exit_code=code,
-            stdout=_bytes(lib.sandlock_result_stdout_bytes, pointer),
-            stderr=_bytes(lib.sandlock_result_stderr_bytes, pointer),
-            error=(lib.sandlock_result_error(pointer) or b"").decode("utf-8", "replace") or None,
-            reason=ExitReason(lib.sandlock_result_reason(pointer)),
-            signal=lib.sandlock_result_signal(pointer),
-            stdout_truncated=bool(cut & 1),
-            stderr_truncated=bool(cut & 2),
-            log=tuple(log.split("\n")) if log else (),
-        )
-    finally:
-        lib.sandlock_result_free(pointer)
+    cut = lib.sandlock_result_truncated(pointer)
+    code = lib.sandlock_result_exit_code(pointer)
+    log = (lib.sandlock_result_log(pointer) or b"").decode("utf-8", "replace")
+    return Result(
+        success=code == 0,
+        exit_code=code,
+        stdout=_bytes(lib.sandlock_result_stdout_bytes, pointer),
+        stderr=_bytes(lib.sandlock_result_stderr_bytes, pointer),
+        error=(lib.sandlock_result_error(pointer) or b"").decode("utf-8", "replace") or None,
+        reason=ExitReason(lib.sandlock_result_reason(pointer)),
+        signal=lib.sandlock_result_signal(pointer),
+        stdout_truncated=bool(cut & 1),
+        stderr_truncated=bool(cut & 2),
+        log=tuple(log.split("\n")) if log else (),
+    )

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import io
-import json
 import logging
-import math
 import operator
 import os
-import select
 import threading
 import time
 import weakref
 from types import TracebackType
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Type, Union
+from typing import Any, Dict, Mapping, Optional, Sequence, Type, Union
 
 from . import _lib
-from ._native import Policy, Run, StartError, argv_array
+from ._command import Arg, TextMode, seconds, stdin_file, to_argv
+from ._document import to_document
+from ._native import Callback, Policy, Run, StartError, readable
 from .events import PolicyFn
 from .exceptions import CallbackError, PolicyError
 from .grammar import parse_memory_size, parse_ports
-from .result import ExitReason, Result, take_result
+from .result import ExitReason, Result
 
 __all__ = ["Sandbox", "Result", "ExitReason", "parse_ports", "parse_memory_size"]
 
-Arg = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 Path = Arg
 
 _log = logging.getLogger("sandlock")
@@ -49,17 +46,23 @@ def _check_name(name: str) -> None:
 
 class _Owned:
     """The library's objects that a Sandbox has, apart from it so that they can be freed
-    when it is gone."""
+    when it is gone. Nothing in here may know the Sandbox or its ``policy_fn``."""
 
     def __init__(self) -> None:
         self.run: Optional[Run] = None
         self.policy: Optional[Policy] = None
 
+    def end_run(self) -> None:
+        """Kills what runs."""
+        run, self.run = self.run, None
+        if run is not None:
+            run.free()
+
     def free(self) -> None:
-        if self.run is not None:
-            self.run.free()
-        if self.policy is not None:
-            self.policy.free()
+        self.end_run()
+        policy, self.policy = self.policy, None
+        if policy is not None:
+            policy.free()
 
 
 @dataclasses.dataclass
@@ -224,45 +227,45 @@ class Sandbox:
         if self.name is not None:
             _check_name(self.name)
         self._lock = threading.Lock()  # guards what follows
-        self._busy = False
+        # Who runs a command: a call of run(), or the create() whose wait() is to come. A
+        # Ctrl-C can fall between any two calls, so it is given back without a call.
+        self._claim: Optional[object] = None
         self._owned = _Owned()
         # What runs when this object goes is killed.
         weakref.finalize(self, self._owned.free)
+        self._callback: Optional[Callback] = None
         self._built_from: Any = None
+
+    # A copy, or what is pickled, is the policy, without the runs.
+
+    def __getstate__(self) -> Dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def __setstate__(self, state: Dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()
 
     # ---- the policy ------------------------------------------------------
 
-    def _document(self) -> str:
-        """The fields that differ from their defaults, as the library reads them."""
-        out: Dict[str, Any] = {}
-        for field in dataclasses.fields(self):
-            if field.name in _OF_A_RUN:
-                continue
-            value = getattr(self, field.name)
-            default = field.default if field.default_factory is dataclasses.MISSING else {}
-            if value != default and not (default == () and value is not None and not isinstance(value, str) and len(value) == 0):
-                out[field.name] = _plain(value)
-        for name in ("init_fn", "work_fn"):
-            if getattr(self, name) is not None:
-                out[name] = "set"
-        try:
-            return json.dumps(out, ensure_ascii=True, allow_nan=False)
-        except (TypeError, ValueError) as e:
-            raise PolicyError(f"invalid sandbox: {e}") from None
-
     def _ensure_native(self) -> Policy:
-        """The built policy of the fields as they are. PolicyError with every fault."""
+        """The built policy of the fields as they are, for whoever has claimed this object.
+        PolicyError with every fault."""
         policy, fields = self._owned.policy, _fields(self)
         # The types too: True is not 1.
         if policy is None or policy.forked or (fields, tuple(map(type, fields))) != self._built_from:
-            if self.policy_fn is not None and not callable(self.policy_fn):
-                raise PolicyError(f"invalid sandbox: policy_fn: {self.policy_fn!r}: a callable is needed")
-            new = Policy(self._document(), self.policy_fn)
-            if policy is not None:
-                policy.free()
+            callback = Callback(self.policy_fn) if callable(self.policy_fn) else None
+            document, faults = to_document(self)
+            try:
+                policy = Policy(document, callback)
+            except PolicyError as e:
+                raise PolicyError("\n".join([*faults, str(e)])) from None
+            if faults:
+                raise PolicyError("\n".join(faults))
             # Copies, since a list may be changed in place.
-            self._owned.policy, self._built_from = new, (tuple(map(copy.copy, fields)), tuple(map(type, fields)))
-            return new
+            self._built_from = (tuple(map(copy.copy, fields)), tuple(map(type, fields)))
+            former, self._owned.policy, self._callback = self._owned.policy, policy, callback
+            if former is not None:
+                former.free()
         return policy
 
     # ---- running -----------------------------------------------------------
@@ -290,30 +293,31 @@ class Sandbox:
         no command line. RuntimeError: this object runs a command already. CallbackError:
         ``policy_fn`` raised. Ctrl-C kills the sandbox and is raised at once.
         """
-        limit = _seconds(timeout)
+        limit = seconds(timeout)
         deadline = None if limit is None else time.monotonic() + limit
-        text_mode = _TextMode(text, encoding, errors)
+        text_mode = TextMode(text, encoding, errors)
         data = text_mode.encode(input) if isinstance(input, str) else input
-        try:
-            self._create(cmd, data, stepped=True)
-        except StartError as e:
-            self._raise_callback_error()
-            return text_mode.decode(Result(success=False, exit_code=-1, error=str(e)))
-        return text_mode.decode(self._collect(deadline))
+        return text_mode.decode(self._run(cmd, data, deadline))
 
     def create(self, cmd: Sequence[Arg]) -> None:
         """Confines a child and parks it before its exec; :meth:`start` releases it.
         RuntimeError: "sandlock_create failed: …", or this object runs a command already.
         PolicyError: the policy can't be built."""
+        claim = object()
         try:
-            self._create(cmd, None, stepped=False)
+            self._begin(claim, cmd, None, stepped=False)
+            claim = None  # kept for wait()
         except StartError as e:
             raise RuntimeError(f"sandlock_create failed: {e}") from None
+        finally:
+            if claim is not None and self._claim is claim:
+                self._claim = None
+                self._owned.end_run()
 
     def start(self) -> None:
         """Releases the child that :meth:`create` parked."""
         run = self._owned.run
-        if run is None:
+        if run is None or not run.live:
             raise RuntimeError("sandbox has not been created")
         if run.call("start") != 0:
             raise RuntimeError(f"sandlock_start failed: {_lib.last_error()}")
@@ -326,31 +330,27 @@ class Sandbox:
     def wait(self, timeout: Optional[float] = None) -> Result:
         """Waits for what :meth:`start` started and returns its result. ``timeout`` and
         the exceptions are those of :meth:`run`. RuntimeError: "sandbox is not running"."""
-        if self._owned.run is None:
-            raise RuntimeError("sandbox is not running")
-        limit = _seconds(timeout)
-        return self._collect(None if limit is None else time.monotonic() + limit)
+        limit = seconds(timeout)
+        with self._lock:
+            run, claim = self._running(), self._claim
+            if run.collecting:
+                raise RuntimeError("another thread waits for this sandbox")
+            run.collecting = True
+        try:
+            return self._collect(run, None if limit is None else time.monotonic() + limit)
+        finally:
+            if self._claim is claim:
+                self._claim = None
+                self._owned.end_run()
 
     def run_interactive(self, cmd: Sequence[Arg]) -> int:
         """Runs ``cmd`` on the host's own standard streams and gives it the terminal, if
         they are one. Returns its exit code, -1 when it could not be started or did not
-        exit by itself; why is logged."""
-        argv = _argv(cmd)
-        policy = self._ensure_native()
-        with self._lock:
-            if self._busy:
-                raise RuntimeError("sandbox is already running")
-            self._busy = True
-        try:
-            name = os.fsencode(self.name) if self.name is not None else None
-            code: int = _lib.lib().sandlock_run_interactive(policy.pointer, name, argv_array(argv), len(argv))
-            if code < 0 and _lib.last_error():
-                _log.warning("%s", _lib.last_error())
-        finally:
-            with self._lock:
-                self._busy = False
-        self._raise_callback_error()
-        return code
+        exit by itself; why is logged. The exceptions are those of :meth:`run`."""
+        result = self._run(cmd, None, None, interactive=True)
+        if result.error:
+            _log.warning("%s", result.error)
+        return result.exit_code
 
     def kill(self) -> None:
         """SIGKILL to every task of the sandbox. It may come from any thread."""
@@ -370,15 +370,15 @@ class Sandbox:
     def pid(self) -> Optional[int]:
         """Process id of the command, None when nothing runs."""
         run = self._owned.run
-        return None if run is None else int(run.call("handle_pid")) or None
+        return None if run is None or not run.live else int(run.call("handle_pid")) or None
 
     @property
     def is_running(self) -> bool:
         """Whether a command was created and is not over."""
         run = self._owned.run
-        if run is None or run.forked:
+        if run is None or run.forked or not run.live:
             return False
-        return run.stepped or not _readable(run.call("handle_pollfd"), 0)
+        return run.stepped or not readable(run.call("handle_pollfd"), 0)
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -386,171 +386,74 @@ class Sandbox:
     def __exit__(
         self, kind: Optional[Type[BaseException]], value: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        self._end()
+        run = self._owned.run
+        if run is not None and run.live and run.collecting:
+            run.call("handle_kill")  # who waits for it does the rest
+        elif run is not None:
+            self._claim = None
+            self._owned.end_run()
 
     # ---- within ----------------------------------------------------------------
 
     def _running(self) -> Run:
         run = self._owned.run
-        if run is None:
+        if run is None or not run.live:
             raise RuntimeError("sandbox is not running")
         return run
 
-    def _create(self, cmd: Sequence[Arg], data: Optional[bytes], stepped: bool) -> None:
-        argv = _argv(cmd)
+    def _begin(
+        self, claim: object, cmd: Sequence[Arg], data: Optional[bytes], stepped: bool, interactive: bool = False
+    ) -> Run:
+        """Claims this object and starts or parks the command. Whatever happens, a
+        release of the claim ends it."""
+        argv = to_argv(cmd)
         if self.name is not None:
             _check_name(self.name)
-        policy = self._ensure_native()
         with self._lock:
             if self._owned.run is not None and self._owned.run.forked:
-                self._owned.run, self._busy = None, False  # the parent's, not ours
-            if self._busy:
+                self._owned.run = self._claim = None  # the parent's, not ours
+            if self._claim is not None:
                 raise RuntimeError("sandbox is already running")
-            self._busy = True
+            self._claim = claim
+        policy = self._ensure_native()
+        run = self._owned.run = Run(stepped)
         stdin = -1
         try:
             if data is not None:
-                stdin = _stdin_file(data)
-            run = Run(policy, self.name, argv, stdin, stepped)
-            self._owned.run = run
-        except BaseException:
-            with self._lock:
-                self._busy = False
-            raise
+                stdin = stdin_file(data)
+            run.begin(policy, self.name, argv, stdin, interactive)
         finally:
             if stdin >= 0:
                 os.close(stdin)
+        return run
 
-    def _collect(self, deadline: Optional[float]) -> Result:
-        run = self._running()
+    def _run(
+        self, cmd: Sequence[Arg], data: Optional[bytes], deadline: Optional[float], interactive: bool = False
+    ) -> Result:
+        claim = object()
         try:
-            if _over(run, deadline):
-                pointer = run.call("handle_wait")
-            else:
-                pointer = run.call("handle_wait_timeout", 1)
-            if pointer:
-                result = take_result(pointer)
-            else:
-                result = Result(success=False, exit_code=-1, error=_lib.last_error())
+            return self._collect(self._begin(claim, cmd, data, True, interactive), deadline)
+        except StartError as e:
+            self._raise_callback_error()
+            return Result(success=False, exit_code=-1, error=str(e))
         finally:
-            self._end()
+            if self._claim is claim:
+                self._claim = None
+                self._owned.end_run()
+
+    def _collect(self, run: Run, deadline: Optional[float]) -> Result:
+        """Waits for the run."""
+        result = run.result(0 if run.wait(deadline) else 1)
         for line in result.log:
             _log.warning("%s", line)
         self._raise_callback_error()
         return result
 
     def _raise_callback_error(self) -> None:
-        policy = self._owned.policy
-        error = policy.callback.take_error() if policy is not None and policy.callback is not None else None
+        error = self._callback.take_error() if self._callback is not None else None
         if error is not None:
             raise CallbackError(f"policy_fn raised {type(error).__name__}, which denied the event: {error}") from error
 
-    def _end(self) -> None:
-        """Kills what runs and forgets it."""
-        with self._lock:
-            run, self._owned.run = self._owned.run, None
-        try:
-            if run is not None:
-                run.free()
-        finally:
-            with self._lock:
-                self._busy = False
 
-
-_OF_A_RUN = frozenset(("name", "policy_fn", "init_fn", "work_fn"))
 # What the built policy depends on.
 _fields = operator.attrgetter(*(field.name for field in dataclasses.fields(Sandbox) if field.name != "name"))
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON can hold it. Bytes and paths become what os.fsdecode makes of
-    them; its lone surrogates stand for raw bytes on the other side too."""
-    if isinstance(value, (bytes, os.PathLike)):
-        return os.fsdecode(value)
-    if isinstance(value, Mapping):
-        return {_plain(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset, range)):
-        return [_plain(v) for v in value]
-    return value
-
-
-def _argv(cmd: Sequence[Arg]) -> List[bytes]:
-    if isinstance(cmd, (str, bytes, os.PathLike)):
-        raise TypeError(f"a command line is a list of arguments, not {cmd!r}: there is no shell")
-    argv = [os.fsencode(a) for a in cmd]
-    if not argv:
-        raise ValueError("the command line is empty")
-    for a in argv:
-        if b"\0" in a:
-            raise ValueError(f"embedded NUL in argument {a!r}")
-    return argv
-
-
-def _seconds(timeout: Optional[float]) -> Optional[float]:
-    """The limit, None for none. ValueError for what is no duration."""
-    if timeout is None or timeout == 0:
-        return None
-    if not timeout > 0 or math.isnan(timeout):
-        raise ValueError(f"timeout {timeout!r}: seconds are not negative")
-    return None if math.isinf(timeout) else timeout
-
-
-def _readable(fd: int, deadline: Optional[float]) -> bool:
-    """Waits until fd is readable, None for ever; 0 only asks. Here and not in the
-    library, since a thread in a foreign call does not see Ctrl-C."""
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    while True:
-        ms = None
-        if deadline is not None:
-            # poll takes a C int; a longer wait is made of several.
-            ms = min(math.ceil(max(0.0, deadline - time.monotonic()) * 1000), 2**31 - 1)
-        if poll.poll(ms):
-            return True
-        if deadline is not None and time.monotonic() >= deadline:
-            return False
-
-
-def _over(run: Run, deadline: Optional[float]) -> bool:
-    """Waits until the run is over, and reports whether it is."""
-    if not run.stepped:
-        return _readable(run.call("handle_pollfd"), deadline)
-    fd = run.call("handle_stepfd")
-    while _readable(fd, deadline):
-        if run.call("handle_step") != 0:
-            return True
-    return False
-
-
-def _stdin_file(data: bytes) -> int:
-    """A descriptor from which data can be read, and that can't be written to."""
-    with open(os.memfd_create("sandlock-stdin", os.MFD_CLOEXEC), "wb", buffering=0) as memory:
-        view = memoryview(data)
-        while view:
-            view = view[memory.write(view) or 0:]
-        return os.open(f"/proc/self/fd/{memory.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
-
-
-class _TextMode:
-    """text=, encoding= and errors= of :mod:`subprocess`."""
-
-    def __init__(self, text: Optional[bool], encoding: Optional[str], errors: Optional[str]) -> None:
-        self.on = bool(text or encoding or errors)
-        self.encoding, self.errors = encoding, errors
-
-    def encode(self, data: str) -> bytes:
-        if not self.on:
-            raise TypeError("input is str: give text=True or an encoding, or bytes")
-        buffer = io.BytesIO()
-        with io.TextIOWrapper(buffer, self.encoding, self.errors, newline="") as wrapper:
-            wrapper.write(data)
-            wrapper.flush()
-            return buffer.getvalue()
-
-    def decode(self, result: Result) -> Result:
-        if self.on:
-            result.stdout, result.stderr = self._text(result.stdout), self._text(result.stderr)
-        return result
-
-    def _text(self, data: bytes) -> str:
-        return io.TextIOWrapper(io.BytesIO(data), self.encoding, self.errors).read()

@@ -82,18 +82,23 @@ static void bad_builder(sandlock_builder_t *b)
 
 static void bad_policy(sandlock_sandbox_t *p)
 {
+	sandlock_handle_t *out = (sandlock_handle_t *)&out;
+
 	BAD(p, sandlock_sandbox_explain(p) == NULL);
 	BAD(p, sandlock_run(p, NULL, true_, 1) == NULL);
 	BAD(p, sandlock_run_interactive(p, NULL, true_, 1) == -1);
 	BAD(p, sandlock_create(p, NULL, true_, 1) == NULL);
 	BAD(p, sandlock_create_for_run(p, NULL, true_, 1) == NULL);
-	BAD(p, sandlock_create_stdin(p, NULL, true_, 1, 0) == NULL);
-	BAD(p, sandlock_spawn(p, NULL, true_, 1, -1) == NULL);
+	BAD(p, sandlock_spawn(p, NULL, true_, 1, 0, SANDLOCK_SPAWN_PARKED, NULL) == NULL);
+	BAD(p, sandlock_spawn(p, NULL, true_, 1, -1, 0, NULL) == NULL);
+	BAD(p, sandlock_spawn(p, NULL, true_, 1, -1, 4, &out) == NULL && out == NULL);
 	BAD_FREE(p, sandlock_sandbox_free(p));
 }
 
 static void bad_run(sandlock_handle_t *h)
 {
+	sandlock_result_t *out = (sandlock_result_t *)&out;
+
 	BAD(h, sandlock_handle_stepfd(h) == -1);
 	BAD(h, sandlock_handle_step(h) == -1);
 	BAD(h, sandlock_start(h) == -1);
@@ -104,6 +109,7 @@ static void bad_run(sandlock_handle_t *h)
 	BAD(h, sandlock_handle_resume(h) == -1);
 	BAD(h, sandlock_handle_wait(h) == NULL);
 	BAD(h, sandlock_handle_wait_timeout(h, 1) == NULL);
+	BAD(h, sandlock_handle_result(h, 0, &out) == -1 && out == NULL);
 	BAD_FREE(h, sandlock_handle_free(h));
 }
 
@@ -142,8 +148,8 @@ static void bad_values(const sandlock_sandbox_t *p)
 	BAD(NULL, sandlock_run_interactive(p, name, argv, argc) == -1); \
 	BAD(NULL, sandlock_create(p, name, argv, argc) == NULL); \
 	BAD(NULL, sandlock_create_for_run(p, name, argv, argc) == NULL); \
-	BAD(NULL, sandlock_create_stdin(p, name, argv, argc, -1) == NULL); \
-	BAD(NULL, sandlock_spawn(p, name, argv, argc, -1) == NULL); } while (0)
+	BAD(NULL, sandlock_spawn(p, name, argv, argc, -1, SANDLOCK_SPAWN_PARKED, NULL) == NULL); \
+	BAD(NULL, sandlock_spawn(p, name, argv, argc, -1, 0, NULL) == NULL); } while (0)
 	START(NULL, NULL, 0);
 	START(NULL, NULL, 1);
 	START(NULL, true_, 0);
@@ -154,8 +160,8 @@ static void bad_values(const sandlock_sandbox_t *p)
 	START(longest, true_, 1);
 	START("a/b", true_, 1);
 	START("..", true_, 1);
-	BAD(NULL, sandlock_create_stdin(p, NULL, true_, 1, 99999) == NULL);
-	BAD(NULL, sandlock_spawn(p, NULL, true_, 1, 99999) == NULL);
+	BAD(NULL, sandlock_spawn(p, NULL, true_, 1, 99999, SANDLOCK_SPAWN_PARKED, NULL) == NULL);
+	BAD(NULL, sandlock_spawn(p, NULL, true_, 1, 99999, 0, NULL) == NULL);
 
 	CHECK(sandlock_syscall_nr(NULL) == -1 && sandlock_syscall_nr("") == -1);
 	CHECK(sandlock_protection_min_abi(6) == 0 && sandlock_protection_min_abi(UINT32_MAX) == 0);
@@ -207,7 +213,7 @@ static void other_runs(const sandlock_sandbox_t *p)
 	sandlock_handle_t *h;
 
 	name_of = "a run of the other kind";
-	CHECK((h = sandlock_spawn(p, NULL, true_, 1, -1)) != NULL);
+	CHECK((h = sandlock_spawn(p, NULL, true_, 1, -1, 0, NULL)) != NULL);
 	BAD(NULL, sandlock_handle_pollfd(h) == -1);
 	EXITED(sandlock_handle_wait(h), 0, "", "");
 	sandlock_handle_free(h);

@@ -164,7 +164,7 @@ static void out_parameter(void)
 	SAYS("policy_fn");
 	sandlock_handle_free(h);
 	d->asked = 0;
-	CHECK((h = sandlock_spawn(p, NULL, true_, 1, -1)) != NULL && sandlock_handle_wait(h) == NULL);
+	CHECK((h = sandlock_spawn(p, NULL, true_, 1, -1, 0, NULL)) != NULL && sandlock_handle_wait(h) == NULL);
 	SAYS("policy_fn");
 	sandlock_handle_free(h);
 	sandlock_sandbox_free(p);

@@ -79,8 +79,7 @@ sandlock_result_t *sandlock_run(COMMAND);
 int sandlock_run_interactive(COMMAND);
 sandlock_handle_t *sandlock_create(COMMAND);
 sandlock_handle_t *sandlock_create_for_run(COMMAND);
-sandlock_handle_t *sandlock_create_stdin(COMMAND, int);
-sandlock_handle_t *sandlock_spawn(COMMAND, int);
+sandlock_handle_t *sandlock_spawn(COMMAND, int, uint32_t, sandlock_handle_t **);
 int sandlock_start(sandlock_handle_t *);
 int32_t sandlock_handle_pid(const sandlock_handle_t *);
 int sandlock_handle_stepfd(const sandlock_handle_t *);
@@ -91,6 +90,7 @@ int sandlock_handle_pause(sandlock_handle_t *);
 int sandlock_handle_resume(sandlock_handle_t *);
 sandlock_result_t *sandlock_handle_wait(sandlock_handle_t *);
 sandlock_result_t *sandlock_handle_wait_timeout(sandlock_handle_t *, uint64_t);
+int sandlock_handle_result(sandlock_handle_t *, uint64_t, sandlock_result_t **);
 void sandlock_handle_free(sandlock_handle_t *);
 
 int sandlock_result_exit_code(const sandlock_result_t *);

@@ -118,7 +118,7 @@ static void refused(const sandlock_sandbox_t *p, const char *command, const char
 	/* What only the exec finds is told by the wait. */
 	for (i = 0; i < 4; i++) {
 		h = i == 0 ? sandlock_create(p, NULL, argv, 1) : i == 1 ? sandlock_create_for_run(p, NULL, argv, 1)
-		  : i == 2 ? sandlock_create_stdin(p, NULL, argv, 1, 0) : sandlock_spawn(p, NULL, argv, 1, -1);
+		  : i == 2 ? sandlock_spawn(p, NULL, argv, 1, 0, SANDLOCK_SPAWN_PARKED, NULL) : sandlock_spawn(p, NULL, argv, 1, -1, 0, NULL);
 		if (h) {
 			CHECK(i == 3 || sandlock_start(h) == 0);
 			CHECK(sandlock_handle_wait(h) == NULL);

@@ -1,6 +1,7 @@
 /* fork LIBRARY: forks with runs in every state. In the child every function fails at
- * once, no descriptor of the library is open but for four of the Go runtime, and a second copy of it works; the host's runs don't notice. What the
- * host executes inherits no descriptor either. */
+ * once, no descriptor of the library is open but for four of the Go runtime, and a
+ * second copy of it works; the host's runs don't notice. What the host executes inherits
+ * no descriptor either. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -124,7 +125,7 @@ static void all_fail(void)
 	CHECK(sandlock_sandbox_explain(plain) == NULL);
 	CHECK(sandlock_run(plain, NULL, argv, 1) == NULL && sandlock_run_interactive(plain, NULL, argv, 1) == -1);
 	CHECK(sandlock_create(plain, NULL, argv, 1) == NULL && sandlock_create_for_run(plain, NULL, argv, 1) == NULL);
-	CHECK(sandlock_create_stdin(plain, NULL, argv, 1, -1) == NULL && sandlock_spawn(plain, NULL, argv, 1, -1) == NULL);
+	CHECK(sandlock_spawn(plain, NULL, argv, 1, -1, SANDLOCK_SPAWN_PARKED, NULL) == NULL && sandlock_spawn(plain, NULL, argv, 1, -1, 0, NULL) == NULL);
 	CHECK(sandlock_start(parked) == -1 && sandlock_handle_pid(parked) == 0 && sandlock_handle_pollfd(parked) == -1);
 	CHECK(sandlock_handle_kill(parked) == -1 && sandlock_handle_pause(parked) == -1 && sandlock_handle_resume(parked) == -1);
 	CHECK(sandlock_handle_stepfd(fed) == -1 && sandlock_handle_step(fed) == -1);
@@ -200,6 +201,49 @@ static void *busy(void *unused)
 	return unused;
 }
 
+/* Children that are forked at any moment of a run, and outlive it. */
+static int storming[2], storm_over;
+
+static void *storm(void *unused)
+{
+	pid_t pids[200];
+	int n = 0;
+
+	while (n < 200 && !__atomic_load_n(&storm_over, __ATOMIC_RELAXED)) {
+		char c;
+		CHECK((pids[n] = fork()) >= 0);
+		if (pids[n] == 0) {
+			alarm(60);
+			close(storming[1]);
+			CHECK(read(storming[0], &c, 1) == 0);
+			_exit(0);
+		}
+		n++;
+	}
+	CHECK(n > 10);
+	while (!__atomic_load_n(&storm_over, __ATOMIC_ACQUIRE))
+		usleep(1000);
+	close(storming[1]);
+	while (n-- > 0)
+		succeeded(pids[n]);
+	return unused;
+}
+
+static void forked_meanwhile(void)
+{
+	pthread_t forks, t[3];
+	int i;
+
+	CHECK(pipe2(storming, O_CLOEXEC) == 0);
+	CHECK(pthread_create(&forks, NULL, storm, NULL) == 0);
+	for (i = 0; i < 3; i++)
+		CHECK(pthread_create(&t[i], NULL, busy, NULL) == 0);
+	for (i = 0; i < 3; i++)
+		CHECK(pthread_join(t[i], NULL) == 0);
+	__atomic_store_n(&storm_over, 1, __ATOMIC_RELEASE);
+	CHECK(pthread_join(forks, NULL) == 0);
+}
+
 int main(int argc, char **argv)
 {
 	pthread_t judging, runs, executes;
@@ -221,7 +265,7 @@ int main(int argc, char **argv)
 	judged = built(sandlock_sandbox_builder_policy_fn(basics(), judge, NULL, NULL));
 	CHECK((done = sandlock_run(plain, NULL, SH("echo done"))) != NULL);
 	CHECK((parked = sandlock_create(judged, NULL, SH("echo parked"))) != NULL);
-	CHECK((fed = sandlock_spawn(plain, NULL, SH("cat"), input[0])) != NULL);
+	CHECK((fed = sandlock_spawn(plain, NULL, SH("cat"), input[0], 0, NULL)) != NULL);
 	CHECK(pthread_create(&judging, NULL, judged_run, NULL) == 0 && read(entered[0], &c, 1) == 1);
 
 	CHECK(each_descriptor(is_close_on_exec) > 0);
@@ -258,6 +302,7 @@ int main(int argc, char **argv)
 	/* Nor is a descriptor open for exec between its making and its marking. */
 	CHECK(pthread_create(&runs, NULL, busy, NULL) == 0 && pthread_create(&executes, NULL, executed, NULL) == 0);
 	CHECK(pthread_join(runs, NULL) == 0 && pthread_join(executes, NULL) == 0);
+	forked_meanwhile();
 	sandlock_sandbox_free(plain);
 	sandlock_sandbox_free(judged);
 	CHECK(waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD);

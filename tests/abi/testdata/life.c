@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -100,9 +101,9 @@ static void all_over(void)
 		int in[2];
 
 		CHECK(pipe2(in, O_CLOEXEC) == 0);
-		h = sandlock_create_stdin(p, NULL, SH(way == OWN_END
+		h = sandlock_spawn(p, NULL, SH(way == OWN_END
 			? "exec 3<&0; echo ready; sleep 1000 & setsid sleep 1001 & echo up >fifo"
-			: "exec 3<&0; echo ready; sleep 1000 & setsid sleep 1001 & echo up >fifo; wait"), in[0]);
+			: "exec 3<&0; echo ready; sleep 1000 & setsid sleep 1001 & echo up >fifo; wait"), in[0], SANDLOCK_SPAWN_PARKED, NULL);
 		CHECK(h != NULL && close(in[0]) == 0 && sandlock_start(h) == 0 && strcmp(told(), "up\n") == 0);
 		if (way != OWN_END)
 			CHECK((ready(in[1], POLLOUT, 0) & POLLERR) == 0);
@@ -157,7 +158,7 @@ static void paused(int spawned)
 	long shell, child;
 	static const char script[] = "sleep 1000 & echo $$ $! >fifo; wait";
 
-	CHECK((h = spawned ? sandlock_spawn(p, NULL, SH(script), -1) : sandlock_create(p, NULL, SH(script))) != NULL);
+	CHECK((h = spawned ? sandlock_spawn(p, NULL, SH(script), -1, 0, NULL) : sandlock_create(p, NULL, SH(script))) != NULL);
 	CHECK(spawned || sandlock_start(h) == 0);
 	CHECK(sscanf(told(), "%ld %ld", &shell, &child) == 2);
 	CHECK(spawned || sandlock_handle_pid(h) == shell);
@@ -191,7 +192,7 @@ static void stepped(void)
 		uintptr_t n;
 
 		CHECK(pipe2(in, O_CLOEXEC) == 0);
-		h = sandlock_spawn(with_callback ? judged : p, NULL, SH("read word; echo $word; head -c 5000000 /dev/zero; exit 4"), in[0]);
+		h = sandlock_spawn(with_callback ? judged : p, NULL, SH("read word; echo $word; head -c 5000000 /dev/zero; exit 4"), in[0], 0, NULL);
 		CHECK(h != NULL && close(in[0]) == 0 && (fd = sandlock_handle_stepfd(h)) >= 0);
 		CHECK(with_callback ? sandlock_handle_pid(h) > 0 : sandlock_handle_pid(h) >= 0);
 		CHECK(sandlock_handle_step(h) == 0); /* doesn't block: there is nothing yet */
@@ -208,21 +209,50 @@ static void stepped(void)
 		CHECK(fcntl(fd, F_GETFD) == -1);
 
 		/* Without a step: the waits, the kill and the free. */
-		CHECK((h = sandlock_spawn(with_callback ? judged : p, NULL, SH("cat; echo 2 >&2"), -1)) != NULL);
+		CHECK((h = sandlock_spawn(with_callback ? judged : p, NULL, SH("cat; echo 2 >&2"), -1, 0, NULL)) != NULL);
 		EXITED(sandlock_handle_wait(h), 0, "", "2\n");
 		EXITED(sandlock_handle_wait_timeout(h, 1), 0, "", "2\n");
 		sandlock_handle_free(h);
-		CHECK((h = sandlock_spawn(p, NULL, SH("sleep 1000"), -1)) != NULL);
+		CHECK((h = sandlock_spawn(p, NULL, SH("sleep 1000"), -1, 0, NULL)) != NULL);
 		ENDED(sandlock_handle_wait_timeout(h, 1), SANDLOCK_TIMEOUT, -1);
 		sandlock_handle_free(h);
-		CHECK((h = sandlock_spawn(p, NULL, SH("sleep 1000"), -1)) != NULL && sandlock_handle_kill(h) == 0);
+		CHECK((h = sandlock_spawn(p, NULL, SH("sleep 1000"), -1, 0, NULL)) != NULL && sandlock_handle_kill(h) == 0);
 		CHECK(ready(sandlock_handle_stepfd(h), POLLIN, -1) == POLLIN);
 		ENDED(sandlock_handle_wait(h), SANDLOCK_KILLED, -1);
 		sandlock_handle_free(h);
-		CHECK((h = sandlock_spawn(p, NULL, SH("sleep 1000"), -1)) != NULL);
+		CHECK((h = sandlock_spawn(p, NULL, SH("sleep 1000"), -1, 0, NULL)) != NULL);
 		sandlock_handle_free(h);
 	}
 	sandlock_sandbox_free(judged);
+}
+
+/* Threads that step and wait for one run get one after the other what it did. */
+static void *collects(void *h)
+{
+	sandlock_result_t *r;
+	uintptr_t n = 0;
+
+	CHECK(sandlock_handle_step(h) >= 0);
+	CHECK(sandlock_handle_result(h, 0, &r) == 0 && sandlock_result_exit_code(r) == 4);
+	CHECK(sandlock_result_stdout_bytes(r, &n) != NULL && n == 3000000);
+	sandlock_result_free(r);
+	return NULL;
+}
+
+static void crowded(void)
+{
+	pthread_t t[4];
+	int i, round;
+
+	for (round = 0; round < 10; round++) {
+		sandlock_handle_t *h, *same;
+		CHECK((h = sandlock_spawn(p, NULL, SH("head -c 3000000 /dev/zero; exit 4"), -1, 0, &same)) != NULL && h == same);
+		for (i = 0; i < 4; i++)
+			CHECK(pthread_create(&t[i], NULL, collects, h) == 0);
+		for (i = 0; i < 4; i++)
+			CHECK(pthread_join(t[i], NULL) == 0);
+		sandlock_handle_free(h);
+	}
 }
 
 static void inputs(void)
@@ -231,7 +261,7 @@ static void inputs(void)
 	int in[2];
 
 	CHECK(pipe(in) == 0 && write(in[1], "input", 5) == 5 && close(in[1]) == 0);
-	CHECK((h = sandlock_create_stdin(p, NULL, SH("cat"), in[0])) != NULL);
+	CHECK((h = sandlock_spawn(p, NULL, SH("cat"), in[0], SANDLOCK_SPAWN_PARKED, NULL)) != NULL);
 	CHECK(fcntl(in[0], F_GETFD) == 0 && close(in[0]) == 0); /* copied, and as it was */
 	CHECK(sandlock_start(h) == 0);
 	EXITED(sandlock_handle_wait(h), 0, "input", "");
@@ -251,7 +281,7 @@ static void numbered_inputs(void)
 
 		CHECK(pipe(in) == 0 && write(in[1], "input", 5) == 5 && close(in[1]) == 0);
 		CHECK((fd = fcntl(in[0], F_DUPFD, number)) >= number && close(in[0]) == 0);
-		if (!(h = sandlock_spawn(q, NULL, SH("cat"), fd)))
+		if (!(h = sandlock_spawn(q, NULL, SH("cat"), fd, 0, NULL)))
 			fprintf(stderr, "descriptor %d: ", fd);
 		CHECK(h != NULL && close(fd) == 0);
 		EXITED(sandlock_handle_wait(h), 0, "input", "");
@@ -273,6 +303,7 @@ int main(int argc, char **argv)
 	paused(0);
 	paused(1);
 	stepped();
+	crowded();
 	inputs();
 	CHECK(sandlock_run_interactive(p, NULL, SH("echo interactive; exit 7")) == 7);
 	CHECK(sandlock_run_interactive(p, NULL, SH("kill -9 $$")) == -1);

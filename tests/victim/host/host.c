@@ -48,7 +48,7 @@ int main(int argc, char **argv)
 	printf("ready\n");
 	fflush(stdout);
 	for (i = 0;; i++) {
-		sandlock_handle_t *h = sandlock_create_stdin(policies[i % 2], NULL, command, 3, 0);
+		sandlock_handle_t *h = sandlock_spawn(policies[i % 2], NULL, command, 3, 0, SANDLOCK_SPAWN_PARKED, NULL);
 		if (fork_too && i == 0)
 			child_lives_on(); /* while a sandbox is set up */
 		if (h == NULL || sandlock_start(h) != 0) {
