@@ -268,7 +268,7 @@ func (s *Sandbox) connectStdio(cmd *Command, spec *warden.Spec, mine *fdList) er
 	}
 	in := cmd.Stdin
 	if in < 0 {
-		fd, err := mine.keep(unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0))
+		fd, err := mine.keep(unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0))
 		if err != nil {
 			return &StartError{Step: "open", Path: "/dev/null", Err: err}
 		}

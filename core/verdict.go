@@ -2,6 +2,7 @@ package core
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -148,7 +149,7 @@ func (d *dispatcher) run() {
 			continue
 		}
 		q := d.queue[0]
-		d.queue = d.queue[1:]
+		d.queue = slices.Delete(d.queue, 0, 1) // which forgets it: it gets an event of some MiB
 		d.busy = true
 		d.mu.Unlock()
 		d.decide(q)

@@ -268,6 +268,29 @@ def test_twenty_at_once() -> None:
     assert sorted(results) == sorted(f"{n}.{t}\n".encode() for n in range(20) for t in range(5))
 
 
+def test_sandbox_in_a_sandbox(box: Sandbox) -> None:
+    """One that has a listener starts in one that has none, and no third: seccomp(2) EBUSY."""
+    program = """
+import sys
+from sandlock import Sandbox
+def inner(**fields):
+    r = Sandbox(fs_readable=["/usr", "/lib", "/lib64", "/bin", "/etc"], **fields).run(["echo", "inner"])
+    print(r.stdout, r.error)
+inner()
+inner(net_allow=["tcp://:80"])
+inner(policy_fn=lambda event, ctx: None)
+"""
+    root = SOURCE.parents[1]
+    box.fs_readable = [*box.fs_readable, "/proc", "/sys", str(root)]
+    box.env = {"PYTHONPATH": str(SOURCE)}
+    box.extra_allow_syscalls = ["debug"]  # a policy_fn needs to read and to trace
+    r = box.run([INSIDE, "-c", program], text=True)
+    assert r.stdout == "b'inner\\n' None\n" * 3, r
+    box.policy_fn, box.extra_allow_syscalls = lambda event, ctx: None, []
+    lines = box.run([INSIDE, "-c", program], text=True).stdout.splitlines()
+    assert lines[0] == "b'inner\\n' None" and all(l.startswith("b'' seccomp") and "busy" in l for l in lines[1:]), lines
+
+
 def test_names(box: Sandbox) -> None:
     for bad in "", "a/b", ".", "..", "a\0b", "x" * 65:
         with pytest.raises(ValueError):

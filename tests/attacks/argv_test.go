@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -207,6 +208,33 @@ func TestFailedExecs(t *testing.T) {
 			if got[name].result != int64(n) {
 				t.Errorf("%s: %+v of %d, %q", name, got[name], n, r.Log)
 			}
+		}
+	})
+}
+
+// Sections 5, 6: execs that were stopped on their way hold up no other, and no host's
+// memory, although each has a command line of 5 MiB.
+func TestStoppedCallers(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		const n = 200
+		events, most := 0, uint64(0)
+		p := policy()
+		p.PolicyFn = func(*core.Event, *core.Context) core.Verdict {
+			if events++; events%50 == 0 {
+				var m runtime.MemStats
+				runtime.GC()
+				runtime.ReadMemStats(&m)
+				most = max(most, m.HeapAlloc)
+			}
+			return core.Allow
+		}
+		r := inside(t, p, victim("argv"), "stopped", fmt.Sprint(n))
+		got := attempts(string(r.Stdout))
+		if got["ran"].result != 7<<8 || got["stopped"].result != n || got["failed"].result != n || events < n {
+			t.Errorf("%+v, %d events, %q", got, events, r.Log)
+		}
+		if most > 100<<20 {
+			t.Errorf("%d MiB are held", most>>20)
 		}
 	})
 }

@@ -301,6 +301,42 @@ static void failures(int rounds)
 	say("enoent", enoent), say("eacces", eacces), say("eperm", eperm);
 }
 
+/* Callers with the longest command lines that are stopped in the middle of their exec.
+ * Others execute, and when they go on their exec has failed as it had to. */
+static void stopped(int rounds)
+{
+	static char big[120000], *list[48];
+	char *args[] = { self, (char *)"say", (char *)"good", NULL };
+	pid_t pids[2000];
+	int status, ready[2], stopped = 0, failed = 0;
+	memset(big, 'x', sizeof big - 1);
+	for (int i = 0; i < 47; i++)
+		list[i] = big;
+	rounds = rounds > 2000 ? 2000 : rounds;
+	for (int i = 0; i < rounds; i++) {
+		if (pipe(ready) != 0 || (pids[i] = fork()) < 0)
+			exit(4);
+		if (pids[i] == 0) {
+			if (write(ready[1], "x", 1) != 1)
+				_exit(4);
+			execve("/usr/nothing", list, environ);
+			_exit(errno == ENOENT ? 5 : 6);
+		}
+		if (read(ready[0], &status, 1) != 1)
+			exit(4);
+		kill(pids[i], SIGSTOP);
+		close(ready[0]), close(ready[1]);
+	}
+	for (int i = 0; i < rounds; i++)
+		stopped += waitpid(pids[i], &status, WUNTRACED) == pids[i] && WIFSTOPPED(status);
+	say("ran", run(args));
+	for (int i = 0; i < rounds; i++)
+		kill(pids[i], SIGCONT);
+	for (int i = 0; i < rounds; i++)
+		failed += waitpid(pids[i], &status, 0) == pids[i] && status == 5 << 8;
+	say("stopped", stopped), say("failed", failed);
+}
+
 /* The caller is killed while its exec is judged, or just before, or just after; every
  * eighth is let through. */
 static void killed(int rounds)
@@ -356,6 +392,8 @@ int main(int argc, char **argv)
 		ways();
 	else if (!strcmp(argv[1], "failures"))
 		failures(rounds);
+	else if (!strcmp(argv[1], "stopped"))
+		stopped(rounds);
 	else if (!strcmp(argv[1], "killed"))
 		killed(rounds);
 	return 0;

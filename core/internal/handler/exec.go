@@ -133,6 +133,7 @@ func (e *Exec) fly() {
 			busy[a.tgid] = true
 		}
 	}
+	clear(e.waiting[len(rest):])
 	e.waiting = rest
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -78,7 +79,7 @@ func (l *Listener) After(d time.Duration, f func()) (cancel func()) {
 		defer l.mu.Unlock()
 		for i, o := range l.timers {
 			if o == t {
-				l.timers = append(l.timers[:i], l.timers[i+1:]...)
+				l.timers = slices.Delete(l.timers, i, i+1)
 				return
 			}
 		}
@@ -95,7 +96,7 @@ func (l *Listener) fire() time.Duration {
 		for i, t := range l.timers {
 			if left := t.at.Sub(now); left <= 0 {
 				due = t
-				l.timers = append(l.timers[:i], l.timers[i+1:]...)
+				l.timers = slices.Delete(l.timers, i, i+1)
 				break
 			} else if left < next {
 				next = left
