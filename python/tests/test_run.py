@@ -312,6 +312,7 @@ def test_ctrl_c(tmp_path: pathlib.Path) -> None:
     program = f"""
 import os, signal
 from sandlock import Sandbox
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
 box = Sandbox(fs_readable={SYSTEM!r}, fs_writable=[{str(tmp_path)!r}])
 try:
     box.run(["sh", "-c", "echo $$ > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; exec sleep 1000"])
@@ -362,6 +363,7 @@ def test_interactive_run_can_be_ended(host) -> None:  # type: ignore[no-untyped-
     done = host(f"""
 import os, signal, sys, threading
 from sandlock import Sandbox
+signal.signal(signal.SIGINT, signal.default_int_handler)
 box = Sandbox(fs_readable={SYSTEM!r})
 r, w = os.pipe()
 results = sys.stderr
