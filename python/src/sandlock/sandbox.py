@@ -52,15 +52,10 @@ class _Owned:
         self.run: Optional[Run] = None
         self.policy: Optional[Policy] = None
 
-    def end_run(self) -> None:
-        """Kills what runs."""
-        run, self.run = self.run, None
+    def free(self) -> None:
+        run, policy, self.run, self.policy = self.run, self.policy, None, None
         if run is not None:
             run.free()
-
-    def free(self) -> None:
-        self.end_run()
-        policy, self.policy = self.policy, None
         if policy is not None:
             policy.free()
 
@@ -311,8 +306,9 @@ class Sandbox:
             raise RuntimeError(f"sandlock_create failed: {e}") from None
         finally:
             if claim is not None and self._claim is claim:
-                self._claim = None
-                self._owned.end_run()
+                run, self._owned.run, self._claim = self._owned.run, None, None
+                if run is not None:
+                    run.free()
 
     def start(self) -> None:
         """Releases the child that :meth:`create` parked."""
@@ -340,8 +336,8 @@ class Sandbox:
             return self._collect(run, None if limit is None else time.monotonic() + limit)
         finally:
             if self._claim is claim:
-                self._claim = None
-                self._owned.end_run()
+                self._owned.run = self._claim = None
+                run.free()
 
     def run_interactive(self, cmd: Sequence[Arg]) -> int:
         """Runs ``cmd`` on the host's own standard streams and gives it the terminal, if
@@ -390,8 +386,8 @@ class Sandbox:
         if run is not None and run.live and run.collecting:
             run.call("handle_kill")  # who waits for it does the rest
         elif run is not None:
-            self._claim = None
-            self._owned.end_run()
+            self._owned.run = self._claim = None
+            run.free()
 
     # ---- within ----------------------------------------------------------------
 
@@ -438,8 +434,9 @@ class Sandbox:
             return Result(success=False, exit_code=-1, error=str(e))
         finally:
             if self._claim is claim:
-                self._claim = None
-                self._owned.end_run()
+                run, self._owned.run, self._claim = self._owned.run, None, None
+                if run is not None:
+                    run.free()
 
     def _collect(self, run: Run, deadline: Optional[float]) -> Result:
         """Waits for the run."""
