@@ -212,6 +212,19 @@ func TestFailedExecs(t *testing.T) {
 	})
 }
 
+// Section 3: siblings by the thousand are stopped for each exec, go on when it has
+// failed, and end when it has not.
+func TestThousandThreads(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		n := max(rounds()/100, 10)
+		var j judge
+		r := inside(t, j.policy(), victim("argv"), "thousand", fmt.Sprint(n))
+		if got := attempts(string(r.Stdout)); got["enoent"].result != int64(n) || r.ExitCode != 7 || lines(string(r.Stdout))["good"] != 1 {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
 // Sections 5, 6: execs that were stopped on their way hold up no other, and no host's
 // memory, although each has a command line of 5 MiB.
 func TestStoppedCallers(t *testing.T) {

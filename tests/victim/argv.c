@@ -301,6 +301,54 @@ static void failures(int rounds)
 	say("enoent", enoent), say("eacces", eacces), say("eperm", eperm);
 }
 
+/* 1,000 threads in each way to be busy or idle, with execs that fail, then one by a
+ * thread that is not the leader. */
+static volatile int failing = 1;
+static void *idle(void *p)
+{
+	intptr_t i = (intptr_t)p;
+	char c;
+	int fd[2];
+	if (i % 250 == 0)
+		return beat(NULL);
+	if (i % 3 == 0 && pipe(fd) == 0)
+		return read(fd[0], &c, 1) == 1 ? p : NULL;
+	while (i % 3 == 1)
+		usleep(100000);
+	while (i % 50 == 2 && failing) { /* its children come and go */
+		pid_t pid = vfork();
+		if (pid == 0)
+			_exit(0);
+		if (pid > 0)
+			waitpid(pid, NULL, 0);
+		usleep(1000);
+	}
+	for (;;)
+		pause();
+}
+
+static void thousand(int rounds)
+{
+	char *args[] = { self, (char *)"say", (char *)"good", NULL };
+	pthread_attr_t attr;
+	pthread_t t;
+	int enoent = 0;
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 1 << 16);
+	for (intptr_t i = 0; i < 1000; i++)
+		if (pthread_create(&t, &attr, idle, (void *)i) != 0)
+			exit(4);
+	for (int i = 0; i < rounds; i++)
+		enoent += execv("/usr/nothing", args) == -1 && errno == ENOENT;
+	unsigned long before = beats;
+	while (beats == before)
+		sched_yield();
+	failing = 0;
+	say("enoent", enoent);
+	pthread_create(&t, &attr, from_thread, args[2]);
+	pthread_join(t, NULL);
+}
+
 /* Callers with the longest command lines that are stopped in the middle of their exec.
  * Others execute, and when they go on their exec has failed as it had to. */
 static void stopped(int rounds)
@@ -394,6 +442,8 @@ int main(int argc, char **argv)
 		failures(rounds);
 	else if (!strcmp(argv[1], "stopped"))
 		stopped(rounds);
+	else if (!strcmp(argv[1], "thousand"))
+		thousand(rounds);
 	else if (!strcmp(argv[1], "killed"))
 		killed(rounds);
 	return 0;

@@ -140,11 +140,11 @@ func TestReadCmdlineAndTask(t *testing.T) {
 	if err != nil || !slices.Equal(argv, os.Args) {
 		t.Errorf("%q, %v", argv, err)
 	}
-	tgid, ppid, err := readTask(uint32(unix.Gettid()))
-	if err != nil || tgid != uint32(os.Getpid()) || ppid != uint32(os.Getppid()) {
-		t.Errorf("%d %d %v", tgid, ppid, err)
+	me, err := readTask(uint32(unix.Gettid()))
+	if err != nil || me.tgid != uint32(os.Getpid()) || me.ppid != uint32(os.Getppid()) || me.threads < 2 {
+		t.Errorf("%+v %v", me, err)
 	}
-	if _, _, err := readTask(1 << 30); err == nil {
+	if _, err := readTask(1 << 30); err == nil {
 		t.Error("a task that is not there")
 	}
 }

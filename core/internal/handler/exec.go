@@ -5,6 +5,7 @@ package handler
 import (
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/sandlock/sandlock/core/internal/notify"
 	"github.com/sandlock/sandlock/core/internal/warden"
@@ -30,6 +31,8 @@ type ExecEvent struct {
 
 // Tracer carries out what was decided about an exec; the warden is one.
 type Tracer interface {
+	Freeze(tid int32, id uint64) error
+	Thaw(id uint64) error
 	Approve(tid int32, id uint64) error
 	Release(id uint64) error
 	Refuse(id uint64) error
@@ -58,19 +61,25 @@ const maxFlying = 64
 type approval struct {
 	r       *notify.Request
 	syscall string
-	tgid    uint32
+	argvAt  uint64
+	task    task
 	argv    commandLine // what was approved
+
+	thaw func() // cancels the deadline of the freeze, guarded by Exec.mu
 }
+
+// freezeTimeout is how long the threads of a group may take to stand still. Each does
+// when the kernel lets it run next, unless it waits for a file system that is gone.
+const freezeTimeout = 10 * time.Second
 
 // Handle is the [notify.Handler] of execve and execveat.
 func (e *Exec) Handle(r *notify.Request) {
-	a := &approval{r: r, syscall: "execve"}
-	argvAt := r.Data.Args[1]
+	a := &approval{r: r, syscall: "execve", argvAt: r.Data.Args[1]}
 	if r.Data.Nr == unix.SYS_EXECVEAT {
-		a.syscall, argvAt = "execveat", r.Data.Args[2]
+		a.syscall, a.argvAt = "execveat", r.Data.Args[2]
 	}
 	r.Listener().Hold()
-	e.Decider.Ask(func() (*ExecEvent, unix.Errno) { return e.decode(a, argvAt) }, func(errno unix.Errno) {
+	e.Decider.Ask(func() (*ExecEvent, unix.Errno) { return e.decode(a) }, func(errno unix.Errno) {
 		if errno != 0 {
 			r.Errno(errno)
 			r.Listener().Release()
@@ -81,9 +90,9 @@ func (e *Exec) Handle(r *notify.Request) {
 }
 
 // decode reads the event of a request, or says with what the exec fails.
-func (e *Exec) decode(a *approval, argvAt uint64) (*ExecEvent, unix.Errno) {
-	argv, err := readArgv(a.r, argvAt)
-	tgid, ppid, taskErr := readTask(a.r.TID)
+func (e *Exec) decode(a *approval) (*ExecEvent, unix.Errno) {
+	argv, err := readArgv(a.r, a.argvAt)
+	task, taskErr := readTask(a.r.TID)
 	switch {
 	case !a.r.Valid():
 		return nil, unix.EPERM // nobody is there to hear it
@@ -95,8 +104,8 @@ func (e *Exec) decode(a *approval, argvAt uint64) (*ExecEvent, unix.Errno) {
 		e.Log("%s of task %d denied: its arguments can't be read: %v", a.syscall, a.r.TID, errors.Join(err, taskErr))
 		return nil, unix.EPERM
 	}
-	a.tgid, a.argv = tgid, remember(argv)
-	return &ExecEvent{Syscall: a.syscall, PID: tgid, PPID: ppid, Argv: argv}, 0
+	a.task, a.argv = task, remember(argv)
+	return &ExecEvent{Syscall: a.syscall, PID: task.tgid, PPID: task.ppid, Argv: argv}, 0
 }
 
 // approve lets the exec run under the tracer, when it can.
@@ -113,16 +122,16 @@ func (e *Exec) approve(a *approval) {
 func (e *Exec) fly() {
 	busy := make(map[uint32]bool, len(e.flying)+1)
 	for _, a := range e.flying {
-		busy[a.tgid] = true
+		busy[a.task.tgid] = true
 	}
 	rest := e.waiting[:0]
 	for _, a := range e.waiting {
 		switch {
-		case busy[a.tgid] || len(e.flying) >= maxFlying:
+		case busy[a.task.tgid] || len(e.flying) >= maxFlying:
 			rest = append(rest, a)
 		case !a.r.Claim():
 			a.r.Listener().Release()
-		case e.Tracer.Approve(int32(a.r.TID), a.r.ID) != nil:
+		case e.begin(a) != nil:
 			a.r.AnswerClaimed(0, unix.EPERM)
 			a.r.Listener().Release()
 		default:
@@ -130,11 +139,72 @@ func (e *Exec) fly() {
 				e.flying = map[uint64]*approval{}
 			}
 			e.flying[a.r.ID] = a
-			busy[a.tgid] = true
+			busy[a.task.tgid] = true
 		}
 	}
 	clear(e.waiting[len(rest):])
 	e.waiting = rest
+}
+
+// begin has the exec approved, or first the caller's siblings stopped, which the exec
+// would end anyway. A caller that has none, as every child of fork(2) and vfork(2), can't
+// get any while it waits. e.mu is held.
+func (e *Exec) begin(a *approval) error {
+	if a.task.threads == 1 {
+		return e.Tracer.Approve(int32(a.r.TID), a.r.ID)
+	}
+	a.thaw = a.r.Listener().After(freezeTimeout, func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.deny(a, "its threads could not be stopped in %v", freezeTimeout)
+	})
+	err := e.Tracer.Freeze(int32(a.r.TID), a.r.ID)
+	if err != nil {
+		a.thaw()
+	}
+	return err
+}
+
+// frozen reads the arguments again, now that no thread of the caller can change them:
+// what was changed before is denied here, and need not be killed at the exec stop.
+func (e *Exec) frozen(a *approval) {
+	argv, err := readArgv(a.r, a.argvAt)
+	same := err == nil && a.argv.is(argv)
+	there := a.r.Valid()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !there || !same {
+		why := ""
+		if there {
+			why = "its arguments were changed while it was judged"
+		}
+		e.deny(a, why)
+		return
+	}
+	if e.flying[a.r.ID] != a || a.thaw == nil {
+		return // it has been denied
+	}
+	a.thaw()
+	a.thaw = nil
+	if e.Tracer.Approve(int32(a.r.TID), a.r.ID) != nil {
+		a.r.AnswerClaimed(0, unix.EPERM)
+		e.landed(a)
+	}
+}
+
+// deny ends the freeze of a, if it still stands; why, if not "", is logged. e.mu is held.
+func (e *Exec) deny(a *approval, why string, args ...any) {
+	if e.flying[a.r.ID] != a || a.thaw == nil {
+		return
+	}
+	a.thaw()
+	a.thaw = nil
+	_ = e.Tracer.Thaw(a.r.ID)
+	a.r.AnswerClaimed(0, unix.EPERM)
+	if why != "" {
+		e.Log("%s %s of process %d denied: "+why, append([]any{a.syscall, a.argv.brief, a.task.tgid}, args...)...)
+	}
+	e.landed(a)
 }
 
 // landed forgets an approval whose outcome is known and lets the next go on.
@@ -156,14 +226,23 @@ func (e *Exec) Outcome(m warden.Message) {
 		e.prove(a, m.PID)
 		return
 	}
+	if a != nil && m.Type == warden.Frozen {
+		e.mu.Unlock()
+		go e.frozen(a) // the caller's memory may be slow
+		return
+	}
 	defer e.mu.Unlock()
 	if a == nil {
 		return
 	}
 	if m.Reason == warden.ExecRefused {
 		e.Log("%s %s of process %d denied: it can't be traced (%v), so its arguments can't be protected",
-			a.syscall, a.argv.brief, a.tgid, unix.Errno(m.Errno))
+			a.syscall, a.argv.brief, a.task.tgid, unix.Errno(m.Errno))
 		a.r.AnswerClaimed(0, unix.EPERM)
+	}
+	if a.thaw != nil {
+		a.thaw()
+		a.thaw = nil
 	}
 	e.landed(a)
 }
@@ -189,8 +268,8 @@ func (e *Exec) prove(a *approval, pid int32) {
 		if err != nil {
 			return nil, unix.EPERM
 		}
-		_, ppid, _ := readTask(uint32(pid))
-		return &ExecEvent{Syscall: a.syscall, PID: uint32(pid), PPID: ppid, Argv: argv}, 0
+		task, _ := readTask(uint32(pid))
+		return &ExecEvent{Syscall: a.syscall, PID: uint32(pid), PPID: task.ppid, Argv: argv}, 0
 	}, func(errno unix.Errno) {
 		if errno != 0 {
 			e.Log("process %d killed: %s became something that was not allowed", pid, a.argv.brief)

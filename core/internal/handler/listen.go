@@ -102,9 +102,9 @@ func callerFD(r *notify.Request, fd int32) (int, error) {
 	}
 	pidfd, err := unix.PidfdOpen(int(r.TID), pidfdThread)
 	if errors.Is(err, unix.EINVAL) {
-		var tgid uint32
-		if tgid, _, err = readTask(r.TID); err == nil {
-			pidfd, err = unix.PidfdOpen(int(tgid), 0)
+		var t task
+		if t, err = readTask(r.TID); err == nil {
+			pidfd, err = unix.PidfdOpen(int(t.tgid), 0)
 		}
 	}
 	if err != nil {

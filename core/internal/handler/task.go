@@ -9,12 +9,18 @@ import (
 	"github.com/sandlock/sandlock/core/internal/sys"
 )
 
-// readTask returns the thread group and the parent of a thread. The caller
-// checks afterwards that the thread id is still the one it means.
-func readTask(tid uint32) (tgid, ppid uint32, err error) {
+// task is what proc_pid_status(5) says of a thread.
+type task struct {
+	tgid, ppid uint32
+	threads    uint32 // of its group
+}
+
+// readTask reads it. The caller checks afterwards that the thread id is still the one
+// it means.
+func readTask(tid uint32) (task, error) {
 	status, err := sys.ReadFile(fmt.Sprintf("/proc/%d/status", tid), 1<<16)
 	if err != nil {
-		return 0, 0, err
+		return task{}, err
 	}
 	field := func(name string) uint32 {
 		_, rest, _ := bytes.Cut(status, []byte("\n"+name+":\t"))
@@ -22,10 +28,11 @@ func readTask(tid uint32) (tgid, ppid uint32, err error) {
 		v, _ := strconv.ParseUint(string(line), 10, 32)
 		return uint32(v)
 	}
-	if tgid = field("Tgid"); tgid == 0 {
-		return 0, 0, errors.New("no Tgid in status")
+	t := task{field("Tgid"), field("PPid"), field("Threads")}
+	if t.tgid == 0 || t.threads == 0 {
+		return task{}, errors.New("no Tgid or Threads in status")
 	}
-	return tgid, field("PPid"), nil
+	return t, nil
 }
 
 // readCmdline returns the arguments in memory of a task that is stopped after

@@ -78,6 +78,7 @@ type MessageType uint32
 
 const (
 	Created MessageType = iota + 1 // the child is confined; the listener comes with it
+	Frozen                         // no other thread of the group runs
 	Exec                           // stopped at PTRACE_EVENT_EXEC
 	NoExec                         // an approved exec came to nothing
 	End                            // every task is dead and reaped
@@ -133,6 +134,8 @@ func decodeMessage(b []byte) (Message, bool) {
 
 const (
 	orderGo = iota + 1
+	orderFreeze
+	orderThaw
 	orderApprove
 	orderRelease
 	orderRefuse

@@ -85,6 +85,8 @@ enum step { /* in the order they are taken */
 
 enum order_type { /* host -> parent */
 	ORDER_GO = 1,
+	ORDER_FREEZE,  /* id, tid: stop the other threads of tid's thread group */
+	ORDER_THAW,    /* id: they may go on; tid's exec was not approved */
 	ORDER_APPROVE, /* id, tid: seize tid, answer the notification "continue" */
 	ORDER_RELEASE, /* id: the exec stop's image may run */
 	ORDER_REFUSE,  /* id: it may not: SIGKILL */
@@ -100,6 +102,7 @@ enum killer_order { KILLER_KILL = 'K', KILLER_STOP = 'S', KILLER_CONT = 'C' };
 
 enum message_type { /* parent -> host */
 	MSG_CREATED = 1, /* pid, killer; the listener as SCM_RIGHTS when asked for */
+	MSG_FROZEN,      /* id: no other thread of the group runs */
 	MSG_EXEC,        /* id, pid: stopped at PTRACE_EVENT_EXEC */
 	MSG_NO_EXEC,     /* id, error: see enum no_exec */
 	MSG_END,         /* everything is dead and reaped */
@@ -109,7 +112,7 @@ enum no_exec {
 	NO_EXEC_FAILED = 1, /* the exec returned an error, or will be restarted */
 	NO_EXEC_DIED,
 	NO_EXEC_GONE,    /* the notification was no longer there */
-	NO_EXEC_REFUSED, /* not answered: tracing is refused, error has the errno */
+	NO_EXEC_REFUSED, /* not answered: tracing is refused, error has the errno; nobody is frozen */
 };
 
 struct message {

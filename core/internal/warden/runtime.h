@@ -72,21 +72,30 @@ static inline long sys_poll(struct pollfd *fds, unsigned n)
 struct iovec { void *base; u64 len; };
 struct msghdr { void *name; u32 namelen; struct iovec *iov; u64 iovlen; void *control; u64 controllen; u32 flags; u32 pad; };
 
-/* "/proc/self/task/<tid>/children": proc(5) */
-static inline void format_children_path(char *out, s32 tid)
+struct dirent64 { u64 ino; s64 off; u16 reclen; u8 type; char name[]; }; /* getdents64(2) */
+
+enum { PATH_BYTES = 64 };
+static inline void format_path(char *out, const char *head, s32 number, const char *tail)
 {
-	const char *head = "/proc/self/task/", *tail = "/children";
 	char digits[12];
 	int n = 0;
 	while (*head)
 		*out++ = *head++;
 	do
-		digits[n++] = (char)('0' + tid % 10);
-	while ((tid /= 10));
+		digits[n++] = (char)('0' + number % 10);
+	while ((number /= 10));
 	while (n)
 		*out++ = digits[--n];
 	while ((*out++ = *tail++))
 		;
+}
+
+static inline s32 parse_number(const char *s) /* 0: none */
+{
+	s32 v = 0;
+	while (*s >= '0' && *s <= '9')
+		v = v * 10 + (*s++ - '0');
+	return *s ? 0 : v;
 }
 
 enum {
@@ -111,6 +120,7 @@ enum {
 };
 #define WALL 0x40000000L
 #define SECCOMP_IOCTL_NOTIF_SEND 0xc0182101UL
+#define SECCOMP_IOCTL_NOTIF_ID_VALID 0x40082102UL
 /* asm/unistd.h of older systems lacks them; the numbers are common to both
  * architectures (Documentation: syscall.tbl) */
 #ifndef __NR_landlock_create_ruleset

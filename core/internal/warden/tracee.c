@@ -2,11 +2,25 @@
 // (for the go command, which would want cgo: the Makefile builds this)
 
 /* The execs that the supervisor let through, traced from the approval to the
- * outcome: DESIGN, "The life of an exec". */
+ * outcome, and the threads that are stopped meanwhile: DESIGN, "The life of an
+ * exec". */
 #include "warden.h"
 
-enum { TRACEES = 1024 };
-static struct tracee { s32 tid; u64 id; } tracees[TRACEES];
+enum state {
+	CALLER,   /* its exec is approved, the outcome unknown */
+	STOPPING, /* a sibling of the caller of id: seized and interrupted */
+	FROZEN,   /* and stopped */
+	THAWING,  /* seized and interrupted for nothing: goes on at its stop */
+};
+
+enum { TRACEES = 8192 };
+static struct tracee {
+	s32 tid;
+	enum state state;
+	u64 id;     /* of the notification; 0: THAWING */
+	s32 caller; /* STOPPING, FROZEN: who made it */
+	s32 sig;    /* FROZEN: to be delivered when it goes on */
+} tracees[TRACEES];
 static u32 ntracees;
 
 static struct tracee *tracee_of_tid(s32 tid)
@@ -18,26 +32,164 @@ static struct tracee *tracee_of_tid(s32 tid)
 	return 0;
 }
 
-static struct tracee *tracee_of_id(u64 id)
+static struct tracee *caller_of_id(u64 id)
 {
 	u32 i;
 	for (i = 0; i < ntracees; i++)
-		if (tracees[i].id == id)
+		if (tracees[i].id == id && tracees[i].state == CALLER)
 			return &tracees[i];
 	return 0;
 }
 
-static void no_exec(u64 id, enum no_exec what, long err)
+static void report(enum message_type type, u64 id, enum no_exec what, long err)
 {
 	struct message m = { 0 };
-	m.type = MSG_NO_EXEC;
+	m.type = type;
 	m.id = id;
 	m.what = what;
 	m.error = (s32)-err;
 	send_message(&m, -1);
 }
 
+static void no_exec(u64 id, enum no_exec what, long err) { report(MSG_NO_EXEC, id, what, err); }
+
 static void forget(struct tracee *t) { *t = tracees[--ntracees]; }
+
+static void detach(struct tracee *t)
+{
+	sys4(__NR_ptrace, PTRACE_DETACH, t->tid, 0, t->sig);
+	forget(t);
+}
+
+/* Seizes tid and queues an interrupt, which becomes a stop before the task runs another
+ * instruction of its own. Whatever was seized for nothing before is taken over. */
+static long seize(s32 tid, enum state state, s32 caller, u64 id)
+{
+	struct tracee *t = tracee_of_tid(tid);
+	long r;
+
+	if (!t) {
+		if (ntracees == TRACEES)
+			return -EAGAIN;
+		r = sys4(__NR_ptrace, PTRACE_SEIZE, tid, 0, PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL);
+		if (r < 0)
+			return r;
+		t = &tracees[ntracees++];
+		t->tid = tid;
+		t->sig = 0;
+	}
+	t->state = state;
+	t->caller = caller;
+	t->id = id;
+	sys4(__NR_ptrace, PTRACE_INTERRUPT, tid, 0, 0);
+	return 0;
+}
+
+/* ---- the siblings of a caller -------------------------------------------- */
+
+void tracee_thaw(u64 id)
+{
+	u32 i = 0;
+
+	while (i < ntracees) {
+		struct tracee *t = &tracees[i];
+		if (t->id == id && t->state == FROZEN) {
+			detach(t); /* and another has its place */
+			continue;
+		}
+		if (t->id == id && t->state == STOPPING) {
+			t->state = THAWING;
+			t->id = 0;
+		}
+		i++;
+	}
+}
+
+/* The state of a thread in proc_pid_stat(5), X when there is none. */
+static char state_of(s32 tid)
+{
+	char path[PATH_BYTES], buf[512];
+	long fd, n;
+
+	format_path(path, "/proc/", tid, "/stat");
+	fd = sys4(__NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return 'X';
+	n = sys3(__NR_read, fd, buf, sizeof buf - 2);
+	sys1(__NR_close, fd);
+	/* "tid (name) state …": a name may hold anything. */
+	while (n > 0 && buf[n - 1] != ')')
+		n--;
+	return n > 0 ? buf[n + 1] : 'X';
+}
+
+static int dead(s32 tid)
+{
+	char c = state_of(tid);
+	return c == 'X' || c == 'Z';
+}
+
+/* Seizes the threads of caller's group that are not yet, itself excepted. Returns how
+ * many, or -errno. */
+static long seize_siblings(s32 caller, u64 id)
+{
+	char path[PATH_BYTES], buf[4096];
+	long fd, n, at, new = 0;
+
+	format_path(path, "/proc/", caller, "/task");
+	fd = sys4(__NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return fd;
+	while ((n = sys3(__NR_getdents64, fd, buf, sizeof buf)) > 0)
+		for (at = 0; at < n; at += ((struct dirent64 *)(buf + at))->reclen) {
+			s32 tid = parse_number(((struct dirent64 *)(buf + at))->name);
+			struct tracee *t = tracee_of_tid(tid);
+			long r;
+
+			if (tid <= 0 || tid == caller || (t && t->id == id))
+				continue;
+			r = seize(tid, STOPPING, caller, id);
+			if (r == 0) {
+				new++;
+			} else if (!dead(tid)) {
+				sys1(__NR_close, fd);
+				return r;
+			}
+		}
+	sys1(__NR_close, fd);
+	return n < 0 ? n : new;
+}
+
+/* Reports when all siblings stand still and there are no new ones; called whenever one
+ * has stopped or ended. One in state D waits in the kernel, for a disk or for the answer
+ * to a notification, and meets its interrupt before it runs. */
+static void frozen(s32 caller, u64 id)
+{
+	struct { u64 id; } valid = { id };
+	long new;
+	u32 i;
+
+	do {
+		for (i = 0; i < ntracees; i++)
+			if (tracees[i].id == id && tracees[i].state == STOPPING && state_of(tracees[i].tid) != 'D')
+				return;
+		new = seize_siblings(caller, id);
+	} while (new > 0);
+	/* Without the caller, these may have been somebody else's threads. */
+	if (sys3(__NR_ioctl, listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &valid) < 0) {
+		tracee_thaw(id);
+		no_exec(id, NO_EXEC_GONE, -ESRCH);
+	} else if (new < 0) {
+		tracee_thaw(id);
+		no_exec(id, NO_EXEC_REFUSED, new);
+	} else {
+		report(MSG_FROZEN, id, 0, 0);
+	}
+}
+
+void tracee_freeze(s32 tid, u64 id) { frozen(tid, id); }
+
+/* ---- the caller ------------------------------------------------------------ */
 
 /* Seize, queue an interrupt, answer "continue". The interrupt becomes a stop
  * when the exec has failed; before 5.19, without WAIT_KILLABLE_RECV, it would
@@ -46,84 +198,117 @@ static void forget(struct tracee *t) { *t = tracees[--ntracees]; }
 void tracee_approve(s32 tid, u64 id)
 {
 	struct { u64 id; s64 val; s32 error; u32 flags; } answer = { id, 0, 0, 1 };
-	struct tracee *t;
-	long r;
+	long r = seize(tid, CALLER, tid, id);
 
-	if (ntracees == TRACEES) {
-		no_exec(id, NO_EXEC_REFUSED, -EAGAIN);
-		return;
-	}
-	r = sys4(__NR_ptrace, PTRACE_SEIZE, tid, 0, PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL);
 	if (r < 0) {
+		tracee_thaw(id);
 		no_exec(id, r == -ESRCH ? NO_EXEC_GONE : NO_EXEC_REFUSED, r);
 		return;
 	}
-	t = &tracees[ntracees++];
-	t->tid = tid;
-	t->id = id;
-	sys4(__NR_ptrace, PTRACE_INTERRUPT, tid, 0, 0);
 	r = sys3(__NR_ioctl, listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
 	if (r < 0) {
+		struct tracee *t = tracee_of_tid(tid);
+		t->state = THAWING;
 		t->id = 0;
+		tracee_thaw(id);
 		no_exec(id, NO_EXEC_GONE, r);
 	}
 }
 
 void tracee_settle(u32 order, u64 id)
 {
-	struct tracee *t = tracee_of_id(id);
+	struct tracee *t = caller_of_id(id);
 	if (!t)
 		return;
-	if (order == ORDER_REFUSE) {
+	if (order == ORDER_REFUSE)
 		sys2(__NR_kill, t->tid, SIGKILL); /* its death is reported when reaped */
+	else
+		detach(t);
+}
+
+/* The exec has taken place: former is what its task was called before, tid its name
+ * now, which was the leader's. No other thread of the group exists, and the leader's
+ * end is not reported: ptrace(2), "execve(2) under ptrace". */
+static void executed(s32 former, s32 tid)
+{
+	struct message m = { 0 };
+	struct tracee *t = tracee_of_tid(former);
+	u64 id = t ? t->id : 0;
+	u32 i = 0;
+
+	if (!t) { /* can't be; it does not run */
+		sys2(__NR_kill, tid, SIGKILL);
 		return;
 	}
-	sys4(__NR_ptrace, PTRACE_DETACH, t->tid, 0, 0);
-	forget(t);
+	while (i < ntracees) {
+		int gone = tracees[i].tid != former && (tracees[i].tid == tid || (id && tracees[i].id == id));
+		if (gone)
+			forget(&tracees[i]);
+		else
+			i++;
+	}
+	t = tracee_of_tid(former);
+	t->tid = tid;
+	if (t->state != CALLER) { /* a sibling, by a call that is not judged */
+		detach(t);
+		return;
+	}
+	m.type = MSG_EXEC;
+	m.pid = tid;
+	m.id = id;
+	send_message(&m, -1);
 }
 
 void tracee_stopped(s32 tid, s32 status)
 {
-	int event = status >> 16;
-	struct tracee *t;
-	struct message m = { 0 };
+	int event = status >> 16, sig = event ? 0 : status >> 8 & 0xff;
 	unsigned long former = 0;
+	struct tracee *t;
 
 	if (event == PTRACE_EVENT_EXEC) {
 		sys4(__NR_ptrace, PTRACE_GETEVENTMSG, tid, 0, &former);
-		t = tracee_of_tid((s32)former);
-		if (t && t->id) {
-			t->tid = tid;
-			m.type = MSG_EXEC;
-			m.pid = tid;
-			m.id = t->id;
-			send_message(&m, -1);
-			return;
-		}
-		/* An exec that nobody approved can't have got here; it does not run. */
-		sys2(__NR_kill, tid, SIGKILL);
+		executed((s32)former, tid);
 		return;
 	}
 	t = tracee_of_tid(tid);
-	if (event == PTRACE_EVENT_STOP) {
-		/* On its way out of the kernel, so the exec has failed; a group-stop is
-		 * this stop too, and goes on after the detach: ptrace(2), "LISTEN". */
-		sys4(__NR_ptrace, PTRACE_DETACH, tid, 0, 0);
-		if (t && t->id)
-			no_exec(t->id, NO_EXEC_FAILED, 0);
-		if (t)
-			forget(t);
+	if (!t) {
+		sys4(__NR_ptrace, PTRACE_DETACH, tid, 0, sig);
 		return;
 	}
-	sys4(__NR_ptrace, PTRACE_CONT, tid, 0, status >> 8 & 0xff);
+	t->sig = sig;
+	switch (t->state) {
+	case STOPPING:
+		t->state = FROZEN;
+		frozen(t->caller, t->id);
+		break;
+	case FROZEN:
+		break;
+	case THAWING:
+		detach(t);
+		break;
+	case CALLER: {
+		/* On its way out of the kernel, so the exec has failed. A group-stop goes on
+		 * after the detach: ptrace(2), "LISTEN". */
+		u64 id = t->id;
+		detach(t);
+		tracee_thaw(id);
+		no_exec(id, NO_EXEC_FAILED, 0);
+	}
+	}
 }
 
 void tracee_died(s32 tid)
 {
-	struct tracee *t = tracee_of_tid(tid);
+	struct tracee was, *t = tracee_of_tid(tid);
+
 	if (!t)
 		return;
-	if (t->id)
-		no_exec(t->id, NO_EXEC_DIED, 0);
+	was = *t;
 	forget(t);
+	if (was.state == CALLER) {
+		tracee_thaw(was.id);
+		no_exec(was.id, NO_EXEC_DIED, 0);
+	} else if (was.state == STOPPING) {
+		frozen(was.caller, was.id);
+	}
 }

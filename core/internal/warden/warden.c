@@ -70,12 +70,12 @@ static int walking;
  * die, the orphans that come to it; each death brings it here again. */
 static void walk(void)
 {
-	char name[64], buf[4096];
+	char name[PATH_BYTES], buf[4096];
 	s32 self = (s32)sys0(__NR_getpid);
 	long fd, n, i;
 	s32 pid = 0;
 
-	format_children_path(name, self);
+	format_path(name, "/proc/self/task/", self, "/children");
 	fd = sys4(__NR_openat, AT_FDCWD, name, O_RDONLY | O_CLOEXEC, 0);
 	if (fd < 0) {
 		fail(STEP_WALK, fd);
@@ -132,6 +132,12 @@ static void take_order(void)
 	case ORDER_GO:
 		gate = 1;
 		futex_wake(&gate);
+		break;
+	case ORDER_FREEZE:
+		tracee_freeze(o.tid, o.id);
+		break;
+	case ORDER_THAW:
+		tracee_thaw(o.id);
 		break;
 	case ORDER_APPROVE:
 		tracee_approve(o.tid, o.id);

@@ -212,6 +212,13 @@ func (w *Warden) tell(kind uint32, tid int32, id uint64) error {
 // Go lets the parked child exec.
 func (w *Warden) Go() error { return w.tell(orderGo, 0, 0) }
 
+// Freeze has every other thread of tid's thread group stopped. One of Frozen and
+// NoExec follows, with that id; after Frozen, one of Thaw and Approve is due.
+func (w *Warden) Freeze(tid int32, id uint64) error { return w.tell(orderFreeze, tid, id) }
+
+// Thaw lets what was frozen for notification id, or is about to be, go on.
+func (w *Warden) Thaw(id uint64) error { return w.tell(orderThaw, 0, id) }
+
 // Approve has thread tid traced and notification id answered with "continue".
 // One of Exec and NoExec follows, with that id.
 func (w *Warden) Approve(tid int32, id uint64) error { return w.tell(orderApprove, tid, id) }
