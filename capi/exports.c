@@ -61,6 +61,7 @@ NUMBER_SETTER(no_randomize_memory, bool, FIELD_NO_RANDOMIZE_MEMORY)
 NUMBER_SETTER(allow_degraded, uint32_t, FIELD_ALLOW_DEGRADED)
 NUMBER_SETTER(disable, uint32_t, FIELD_DISABLE)
 NUMBER_SETTER(policy_timeout, uint64_t, FIELD_POLICY_TIMEOUT)
+NUMBER_SETTER(argv_safety, int, FIELD_ARGV_SAFETY)
 
 API sandlock_builder_t *sandlock_sandbox_builder_env_var(sandlock_builder_t *b, const char *key, const char *value)
 {

@@ -101,6 +101,7 @@ var jsonFields = map[string]func(p *Policy, f *jsonField){
 	"policy_fn":      func(p *Policy, f *jsonField) { f.function() },
 	"policy_events":  func(p *Policy, f *jsonField) { f.strings(&p.PolicyEvents) },
 	"policy_timeout": func(p *Policy, f *jsonField) { f.seconds(&p.PolicyTimeout, DefaultPolicyTimeout) },
+	"argv_safety":    func(p *Policy, f *jsonField) { f.argvSafety(&p.ArgvSafety) },
 }
 
 // unbuiltFields are the fields of policy.md that are not built yet, with the test
@@ -126,7 +127,7 @@ var unbuiltFields = map[string]func(v jsonValue) bool{
 
 	"init_fn": never, "work_fn": never, "no_supervisor": is("false"), "control_socket": is("true"),
 
-	"argv_safety": is(`"strict"`, "0"), "unix_allow": emptyList,
+	"unix_allow": emptyList,
 }
 
 func never(jsonValue) bool         { return false }
@@ -337,6 +338,19 @@ func (f *jsonField) protections(to *[]Protection) {
 		}
 	}
 	*to = list
+}
+
+func (f *jsonField) argvSafety(to *ArgvSafety) {
+	switch {
+	case f.kind == jsonNull:
+		*to = ArgvStrict
+	case f.kind == jsonString && f.text == "strict":
+		*to = ArgvStrict
+	case f.kind == jsonString && f.text == "landlock":
+		*to = ArgvLandlock
+	default:
+		f.bad(f.jsonValue, `"strict" or "landlock"`)
+	}
 }
 
 func (f *jsonField) function() {

@@ -24,6 +24,8 @@ type Plan struct {
 	policyFn      PolicyFunc
 	events        []string      // what policyFn is asked about, sorted
 	policyTimeout time.Duration // of one verdict; 0 waits for ever
+	argvWeak      bool          // an exec that can't be protected is judged without its argv
+	argvOpen      bool          // … which none can be under this policy
 
 	hasTCP       bool    // some TCP rule exists, so stream sockets do
 	connectPorts portSet // TCP ports that may be connected to
@@ -64,6 +66,8 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 		policyFn:      p.PolicyFn,
 		events:        slices.Clone(p.events()),
 		policyTimeout: p.PolicyTimeout,
+		argvWeak:      p.ArgvSafety == ArgvLandlock,
+		argvOpen:      p.argvOpen(),
 		hasTCP:        len(p.NetAllow)+len(p.NetAllowBind) > 0,
 		connectPorts:  parseNetAllow(p.NetAllow, &f),
 		bindPorts:     parseBindPorts(p.NetAllowBind, &f),
@@ -106,7 +110,7 @@ func (p *Plan) grants(policy *Policy) landlock.Grants {
 		WithoutTCP:            without(NetTCP),
 		WithoutSignalScope:    without(SignalScope),
 		WithoutAbstractSocket: without(AbstractUnixSocketScope),
-		KeepProc:              policy.judgesExec(),
+		KeepProc:              policy.judgesExec() && !p.argvOpen,
 	}
 }
 

@@ -35,12 +35,12 @@ func (p *Plan) check(k Kernel) error {
 	if p.traps && !k.UserNotification {
 		lack("the policy needs seccomp user notifications (Linux 5.0) for %s", strings.Join(p.trapped, ", "))
 	}
-	if p.judgesExec() {
+	if p.judgesExec() && !p.argvWeak {
 		switch {
 		case k.UserNotification && !k.WaitKillableRecv:
-			lack("a policy_fn that judges execve needs SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (Linux 5.19): before it an exec can't be followed to its end; leave execve and execveat out of policy_events, or out of the policy")
+			lack("a policy_fn that judges execve needs SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (Linux 5.19): before it an exec can't be followed to its end; argv_safety=\"landlock\" judges it without its arguments")
 		case k.Yama >= 3, k.Yama == 2 && !k.CanPtrace:
-			lack("a policy_fn that judges execve needs ptrace(2), which /proc/sys/kernel/yama/ptrace_scope=%d forbids here; 1 is enough", k.Yama)
+			lack("a policy_fn that judges execve needs ptrace(2), which /proc/sys/kernel/yama/ptrace_scope=%d forbids here; 1 is enough, and argv_safety=\"landlock\" judges it without its arguments", k.Yama)
 		}
 	}
 	if len(missing) > 0 {

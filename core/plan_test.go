@@ -51,6 +51,7 @@ tcp bind: 8000-8010
 allow_degraded: [fs-refer signal-scope]
 disable: [fs-ioctl-dev]
 policy_fn: asked about [execve execveat], each answer within 30s
+argv_safety: strict
 trapped: [execve execveat listen]
 landlock ABI 7
   handled fs: execute write_file read_file read_dir remove_dir remove_file make_char make_dir make_reg make_sock make_fifo make_block make_sym refer truncate

@@ -43,7 +43,18 @@ type Policy struct {
 	PolicyFn      PolicyFunc
 	PolicyEvents  []string      // which syscalls PolicyFn is asked about; nil is all that are built, empty is none
 	PolicyTimeout time.Duration // a verdict that has not come by then is a denial; 0 waits for ever
+	ArgvSafety    ArgvSafety    // what becomes of an exec whose argv can't be protected
 }
+
+// ArgvSafety says what becomes of an exec that PolicyFn judges and whose arguments can't
+// be kept from changing afterwards: tracing is refused, or the policy itself lets others
+// write into the caller's memory. The values are those of the C ABI.
+type ArgvSafety int
+
+const (
+	ArgvStrict   ArgvSafety = 0 // it fails with EPERM, and such a policy is an error
+	ArgvLandlock ArgvSafety = 1 // PolicyFn gets an event without argv; Landlock alone bounds what runs
+)
 
 // Defaults of policy.md, section 9.
 const (

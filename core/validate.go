@@ -196,12 +196,15 @@ func (p *Policy) events() []string {
 // else can reach. Where a path only turns out to hold a proc file system when it
 // is opened, landlock.Spec.Open refuses it.
 func (p *Policy) checkArgvSafety(f *faults) {
-	if !p.judgesExec() {
+	if p.ArgvSafety != ArgvStrict && p.ArgvSafety != ArgvLandlock {
+		f.add("argv_safety", strconv.Itoa(int(p.ArgvSafety)), `"strict" (0) or "landlock" (1)`)
+	}
+	if !p.judgesExec() || p.ArgvSafety == ArgvLandlock {
 		return
 	}
 	const why = "together with a policy_fn that judges execve: "
 	for _, name := range p.FSWritable {
-		if clean := cleanAbs(name); clean == "/" || clean == "/proc" || strings.HasPrefix(clean, "/proc/") {
+		if holdsProc(name) {
 			f.add("fs_writable", quote(name), why+"/proc/<pid>/mem would be writable, and with it an argv that has been judged; grant narrower paths")
 		}
 	}
@@ -210,6 +213,17 @@ func (p *Policy) checkArgvSafety(f *faults) {
 			f.add("extra_allow_syscalls", quote(name), why+"a debugger can change an argv that has been judged; leave one of them out")
 		}
 	}
+}
+
+func holdsProc(name string) bool {
+	clean := cleanAbs(name)
+	return clean == "/" || clean == "/proc" || strings.HasPrefix(clean, "/proc/")
+}
+
+// argvOpen reports whether the policy lets tasks write into each other's memory, so that
+// no argv can be protected.
+func (p *Policy) argvOpen() bool {
+	return slices.Contains(p.ExtraAllowSyscalls, "debug") || slices.ContainsFunc(p.FSWritable, holdsProc)
 }
 
 // cleanAbs returns the shortest spelling of an absolute path, without looking at

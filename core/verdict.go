@@ -20,7 +20,10 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 	}
 	timeout := s.plan.policyTimeout
 	s.verdicts = &dispatcher{fn: s.plan.policyFn, timeout: timeout, ctx: &Context{s}, logf: s.logf}
-	s.exec = &handler.Exec{Decider: execDecider{s}, Tracer: s.warden, Log: s.logf}
+	s.exec = &handler.Exec{
+		Decider: execDecider{s}, Tracer: s.warden, Log: s.logf, FreezeTimeout: s.verdicts.tick(),
+		Weak: s.plan.argvWeak, Blind: s.plan.argvOpen || !hostKernel().WaitKillableRecv,
+	}
 	if s.plan.judges("execve") {
 		hs[unix.SYS_EXECVE] = s.exec.Handle
 	}

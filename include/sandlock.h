@@ -221,6 +221,13 @@ sandlock_builder_t *sandlock_sandbox_builder_policy_callback(sandlock_builder_t 
 sandlock_builder_t *sandlock_sandbox_builder_policy_events(sandlock_builder_t *b, const char *names);
 /* Milliseconds, 30,000 by default; 0 waits for ever. */
 sandlock_builder_t *sandlock_sandbox_builder_policy_timeout(sandlock_builder_t *b, uint64_t ms);
+/* What becomes of an exec that the callback judges and whose arguments can't be kept
+ * from changing afterwards: tracing is refused, or the policy allows the group debug or
+ * writing beneath /proc. SANDLOCK_ARGV_STRICT, the default: it fails with EPERM, and
+ * such a policy is an error. SANDLOCK_ARGV_LANDLOCK: the callback gets an event without
+ * argv, and the file rules alone bound what runs. */
+sandlock_builder_t *sandlock_sandbox_builder_argv_safety(sandlock_builder_t *b, int mode);
+enum { SANDLOCK_ARGV_STRICT = 0, SANDLOCK_ARGV_LANDLOCK = 1 };
 
 /* ---- built policies -------------------------------------------------------- */
 

@@ -152,6 +152,19 @@ def test_callback_may_run_another_sandbox(box: Sandbox) -> None:
     assert box.run(["sh", "-c", "/bin/true"]).success and results == [True, True]
 
 
+def test_an_argv_that_can_not_be_protected(box: Sandbox) -> None:
+    seen: List[Any] = []
+    box.policy_fn = lambda event, ctx: seen.append(event.argv)
+    box.extra_allow_syscalls = ["debug"]
+    with pytest.raises(SandlockError, match="debug"):
+        box.run(["true"])
+    box.argv_safety = "landlock"
+    assert box.run(["sh", "-c", "/bin/true"]).success and seen == [None, None]
+    box.argv_safety = "loose"
+    with pytest.raises(SandlockError, match="argv_safety"):
+        box.run(["true"])
+
+
 def test_not_callable() -> None:
     with pytest.raises(SandlockError, match="callable"):
         Sandbox(policy_fn="no").run(["true"])  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -248,6 +249,87 @@ func TestStoppedCallers(t *testing.T) {
 		}
 		if most > 100<<20 {
 			t.Errorf("%d MiB are held", most>>20)
+		}
+	})
+}
+
+// Where the arguments can't be protected, because somebody else traces the caller, the
+// caller hides its memory, or the policy allows debuggers, the exec is denied or, under
+// "landlock", judged without them.
+func TestArgvSafety(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		for _, mode := range []core.ArgvSafety{core.ArgvStrict, core.ArgvLandlock} {
+			strict := mode == core.ArgvStrict
+			var j judge
+			p := j.policy()
+			p.ArgvSafety = mode
+			traced := func() *core.Result {
+				r, w, err := os.Pipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer r.Close()
+				defer w.Close()
+				plan, err := p.Compile()
+				if err != nil {
+					t.Fatal(err)
+				}
+				s, err := plan.Create(core.Command{Argv: []string{"sh", "-c", "read x; exec echo ran"}, Stdin: int(r.Fd())})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				if err := s.Start(); err != nil {
+					t.Fatal(err)
+				}
+				tracer := exec.Command(victim("argv"), "attach", fmt.Sprint(s.PID()))
+				out, _ := tracer.StdoutPipe()
+				if err := tracer.Start(); err != nil {
+					t.Fatal(err)
+				}
+				line := make([]byte, 64)
+				if n, _ := out.Read(line); !strings.HasPrefix(string(line[:n]), "attached 0") {
+					t.Fatalf("%q", line[:n])
+				}
+				w.WriteString("go\n")
+				result, err := s.Wait(0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				tracer.Wait()
+				return result
+			}
+			r := traced()
+			if log := strings.Join(r.Log, "\n"); strict != (string(r.Stdout) == "") || strict != strings.Contains(log, "can't be traced") {
+				t.Errorf("traced, %v: %q, %q", mode, r.Stdout, log)
+			}
+			if j.saw() == strict || !j.saw("echo", "ran") {
+				t.Errorf("traced, %v: events %v", mode, j.events)
+			}
+			if os.Getuid() != 0 { // whom nothing is hidden from
+				j.events = nil
+				r := inside(t, p, victim("argv"), "hidden", "0")
+				if strict != (lines(string(r.Stdout))["good"] == 0) || j.saw() == strict {
+					t.Errorf("hidden, %v: %q, %q, events %v", mode, r.Stdout, r.Log, j.events)
+				}
+			}
+			j.events = nil
+			p.ExtraAllowSyscalls = []string{"debug"}
+			if _, err := p.Compile(); (err != nil) != strict {
+				t.Errorf("debug, %v: %v", mode, err)
+			}
+			if !strict {
+				r := inside(t, p, victim("argv"), "say", "good")
+				if r.ExitCode != 7 || len(j.events) != 1 || !j.saw() {
+					t.Errorf("debug: %+v, events %v", r, j.events)
+				}
+				p.PolicyFn = func(*core.Event, *core.Context) core.Verdict { return core.Deny }
+				if plan, err := p.Compile(); err != nil {
+					t.Error(err)
+				} else if _, err := plan.Run(core.Command{Argv: []string{"true"}, Stdin: -1}, 0); err == nil {
+					t.Error("what was denied has run")
+				}
+			}
 		}
 	})
 }

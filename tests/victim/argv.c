@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
@@ -385,6 +386,35 @@ static void stopped(int rounds)
 	say("stopped", stopped), say("failed", failed);
 }
 
+/* Traces a task from outside, so that nobody else can, from when it has become a shell
+ * and its exec is over until its end. */
+static void attach(pid_t pid)
+{
+	char path[32], name[16] = "";
+	int status, fd;
+	snprintf(path, sizeof path, "/proc/%d/comm", pid);
+	while (strncmp(name, "sh\n", 3) != 0) {
+		sched_yield();
+		if ((fd = open(path, O_RDONLY)) < 0 || read(fd, name, sizeof name) < 0)
+			exit(4);
+		close(fd);
+	}
+	while (ptrace(PTRACE_SEIZE, pid, 0, 0) != 0)
+		if (errno != EPERM)
+			exit(4);
+	say("attached", 0);
+	while (waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status))
+		ptrace(PTRACE_CONT, pid, 0, 0);
+}
+
+/* Hides its memory from other processes, then executes. */
+static void hidden(void)
+{
+	char *args[] = { self, (char *)"say", (char *)"good", NULL };
+	TRY("hide", prctl(PR_SET_DUMPABLE, 0));
+	TRY("hidden-exec", execv(self, args));
+}
+
 /* The caller is killed while its exec is judged, or just before, or just after; every
  * eighth is let through. */
 static void killed(int rounds)
@@ -444,6 +474,10 @@ int main(int argc, char **argv)
 		stopped(rounds);
 	else if (!strcmp(argv[1], "thousand"))
 		thousand(rounds);
+	else if (!strcmp(argv[1], "attach"))
+		attach(rounds);
+	else if (!strcmp(argv[1], "hidden"))
+		hidden();
 	else if (!strcmp(argv[1], "killed"))
 		killed(rounds);
 	return 0;

@@ -47,6 +47,13 @@ type Exec struct {
 	Tracer  Tracer
 	// Log takes a sentence for the user.
 	Log func(format string, args ...any)
+	// FreezeTimeout is how long the threads of a group may take to stand still. Each does
+	// when the kernel lets it run next, unless it waits for a file system that is gone.
+	FreezeTimeout time.Duration
+	// Weak: an exec whose argv can't be protected is an event without one, and not denied.
+	Weak bool
+	// Blind: no argv can be.
+	Blind bool
 
 	mu      sync.Mutex           // guards what follows
 	flying  map[uint64]*approval // approved, outcome unknown; by notification id
@@ -65,12 +72,10 @@ type approval struct {
 	task    task
 	argv    commandLine // what was approved
 
+	unreadable bool // set on the deciding thread, read in its answer
+
 	thaw func() // cancels the deadline of the freeze, guarded by Exec.mu
 }
-
-// freezeTimeout is how long the threads of a group may take to stand still. Each does
-// when the kernel lets it run next, unless it waits for a file system that is gone.
-const freezeTimeout = 10 * time.Second
 
 // Handle is the [notify.Handler] of execve and execveat.
 func (e *Exec) Handle(r *notify.Request) {
@@ -79,13 +84,20 @@ func (e *Exec) Handle(r *notify.Request) {
 		a.syscall, a.argvAt = "execveat", r.Data.Args[2]
 	}
 	r.Listener().Hold()
+	if e.Blind && r.Claim() {
+		e.askBlind(a)
+		return
+	}
 	e.Decider.Ask(func() (*ExecEvent, unix.Errno) { return e.decode(a) }, func(errno unix.Errno) {
-		if errno != 0 {
+		switch {
+		case a.unreadable && e.Weak && r.Claim():
+			e.askBlind(a)
+		case errno != 0:
 			r.Errno(errno)
 			r.Listener().Release()
-			return
+		default:
+			e.approve(a)
 		}
-		e.approve(a)
 	})
 }
 
@@ -101,11 +113,33 @@ func (e *Exec) decode(a *approval) (*ExecEvent, unix.Errno) {
 	case errors.Is(err, unix.EFAULT):
 		return nil, unix.EFAULT
 	case err != nil || taskErr != nil:
+		if a.unreadable = true; e.Weak {
+			return nil, unix.EPERM
+		}
 		e.Log("%s of task %d denied: its arguments can't be read: %v", a.syscall, a.r.TID, errors.Join(err, taskErr))
 		return nil, unix.EPERM
 	}
 	a.task, a.argv = task, remember(argv)
 	return &ExecEvent{Syscall: a.syscall, PID: task.tgid, PPID: task.ppid, Argv: argv}, 0
+}
+
+// askBlind has a claimed request judged without its arguments. Allowed, the kernel reads
+// them again, whatever they are by then.
+func (e *Exec) askBlind(a *approval) {
+	e.Decider.Ask(func() (*ExecEvent, unix.Errno) {
+		task, err := readTask(a.r.TID)
+		if err != nil || !a.r.Valid() {
+			return nil, unix.EPERM
+		}
+		return &ExecEvent{Syscall: a.syscall, PID: task.tgid, PPID: task.ppid}, 0
+	}, func(errno unix.Errno) {
+		if errno != 0 {
+			a.r.AnswerClaimed(0, errno)
+		} else {
+			a.r.ContinueClaimed()
+		}
+		a.r.Listener().Release()
+	})
 }
 
 // approve lets the exec run under the tracer, when it can.
@@ -153,10 +187,10 @@ func (e *Exec) begin(a *approval) error {
 	if a.task.threads == 1 {
 		return e.Tracer.Approve(int32(a.r.TID), a.r.ID)
 	}
-	a.thaw = a.r.Listener().After(freezeTimeout, func() {
+	a.thaw = a.r.Listener().After(e.FreezeTimeout, func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		e.deny(a, "its threads could not be stopped in %v", freezeTimeout)
+		e.deny(a, "its threads could not be stopped in %v", e.FreezeTimeout)
 	})
 	err := e.Tracer.Freeze(int32(a.r.TID), a.r.ID)
 	if err != nil {
@@ -184,11 +218,18 @@ func (e *Exec) frozen(a *approval) {
 	if e.flying[a.r.ID] != a || a.thaw == nil {
 		return // it has been denied
 	}
-	a.thaw()
-	a.thaw = nil
+	e.stopDeadline(a)
 	if e.Tracer.Approve(int32(a.r.TID), a.r.ID) != nil {
 		a.r.AnswerClaimed(0, unix.EPERM)
 		e.landed(a)
+	}
+}
+
+// stopDeadline ends the time that the freeze of a has. e.mu is held.
+func (e *Exec) stopDeadline(a *approval) {
+	if a.thaw != nil {
+		a.thaw()
+		a.thaw = nil
 	}
 }
 
@@ -197,8 +238,7 @@ func (e *Exec) deny(a *approval, why string, args ...any) {
 	if e.flying[a.r.ID] != a || a.thaw == nil {
 		return
 	}
-	a.thaw()
-	a.thaw = nil
+	e.stopDeadline(a)
 	_ = e.Tracer.Thaw(a.r.ID)
 	a.r.AnswerClaimed(0, unix.EPERM)
 	if why != "" {
@@ -235,15 +275,19 @@ func (e *Exec) Outcome(m warden.Message) {
 	if a == nil {
 		return
 	}
+	if m.Reason == warden.ExecRefused && e.Weak {
+		e.stopDeadline(a)
+		delete(e.flying, a.r.ID)
+		e.fly()
+		e.askBlind(a)
+		return
+	}
 	if m.Reason == warden.ExecRefused {
 		e.Log("%s %s of process %d denied: it can't be traced (%v), so its arguments can't be protected",
 			a.syscall, a.argv.brief, a.task.tgid, unix.Errno(m.Errno))
 		a.r.AnswerClaimed(0, unix.EPERM)
 	}
-	if a.thaw != nil {
-		a.thaw()
-		a.thaw = nil
-	}
+	e.stopDeadline(a)
 	e.landed(a)
 }
 

@@ -48,12 +48,9 @@ func (r *Request) AnswerClaimed(v int64, e unix.Errno) {
 	}
 }
 
-// AnswerContinue lets the kernel run the call, if nobody has answered yet. The
-// kernel reads the caller's memory again: no decision may rest on what was read.
-func (r *Request) AnswerContinue() {
-	if !r.Claim() {
-		return
-	}
+// ContinueClaimed lets the kernel run the call of a request that the caller has claimed.
+// The kernel reads the caller's memory again: no decision may rest on what was read.
+func (r *Request) ContinueClaimed() {
 	resp := sys.NotificationResponse{ID: r.ID}
 	resp.Continue()
 	r.l.mu.Lock()

@@ -69,7 +69,9 @@ static void child_filter(void)
 	if (!req->filter_len)
 		return;
 	if (req->flags & REQ_LISTENER)
-		flags = SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+		flags = SECCOMP_FILTER_FLAG_NEW_LISTENER;
+	if (req->flags & REQ_LISTENER && req->flags & REQ_WAIT_KILLABLE)
+		flags |= SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
 	r = sys3(__NR_seccomp, SECCOMP_SET_MODE_FILTER, flags, &prog);
 	check(STEP_SECCOMP, r);
 	if (req->flags & REQ_LISTENER)

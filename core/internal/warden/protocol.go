@@ -30,6 +30,7 @@ const (
 	reqAffinity
 	reqRuleset
 	reqCwd
+	reqWaitKillable
 )
 
 // Step is a step of the start, in the order they are taken.
@@ -158,7 +159,7 @@ func (s *Spec) encode() ([]byte, error) {
 		{s.Park, reqPark}, {s.Listener, reqListener}, {s.Interactive, reqInteractive},
 		{s.NoCore, reqNoCore}, {s.NoTHP, reqNoTHP}, {s.NoRandomize, reqNoRandomize},
 		{s.NoFile != nil, reqNoFile}, {s.Cores != nil, reqAffinity},
-		{s.Ruleset >= 0, reqRuleset}, {s.Cwd >= 0, reqCwd},
+		{s.Ruleset >= 0, reqRuleset}, {s.Cwd >= 0, reqCwd}, {s.WaitKillable, reqWaitKillable},
 	} {
 		if f.set {
 			flags |= f.bit

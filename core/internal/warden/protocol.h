@@ -43,6 +43,7 @@ enum request_flag {
 	REQ_AFFINITY = 1 << 7,
 	REQ_RULESET = 1 << 8,
 	REQ_CWD = 1 << 9,
+	REQ_WAIT_KILLABLE = 1 << 10, /* WAIT_KILLABLE_RECV, Linux 5.19 */
 };
 
 /* First datagram starts with this; the rest of total bytes follows, in as many

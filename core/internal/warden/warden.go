@@ -23,11 +23,12 @@ type Spec struct {
 	Ruleset   int    // Landlock ruleset, -1 none
 	Cwd       int    // O_PATH directory, -1 the host's
 
-	Park        bool // wait for Go before the exec
-	Listener    bool // the filter notifies
-	Interactive bool // stay in the host's session
-	TTY         int  // index into Stdio of the terminal to hand over, -1 none
-	TTYPgrp     int  // its foreground process group now
+	Park         bool // wait for Go before the exec
+	Listener     bool // the filter notifies
+	WaitKillable bool // a received notification waits for nothing but its answer and SIGKILL
+	Interactive  bool // stay in the host's session
+	TTY          int  // index into Stdio of the terminal to hand over, -1 none
+	TTYPgrp      int  // its foreground process group now
 
 	NoCore, NoTHP, NoRandomize bool
 	NoFile                     *uint32

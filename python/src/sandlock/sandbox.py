@@ -208,7 +208,11 @@ class Sandbox:
     """Seconds after which a ``policy_fn`` that has not answered has denied; 0 waits for
     ever."""
     argv_safety: str = "strict"
-    """Not built yet, but for its default."""
+    """What becomes of an exec that ``policy_fn`` judges and whose arguments can't be kept
+    from changing afterwards: tracing is refused, or the policy allows the group ``debug``
+    or writing beneath /proc. "strict": it fails with EPERM, and such a policy is an
+    error. "landlock": ``policy_fn`` gets an event whose ``argv`` is None, and the file
+    rules alone bound what runs."""
     init_fn: Any = None
     """Not built yet."""
     work_fn: Any = None

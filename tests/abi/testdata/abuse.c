@@ -74,6 +74,7 @@ static void bad_builder(sandlock_builder_t *b)
 	BAD(b, sandlock_sandbox_builder_policy_callback(b, allow_out, NULL, NULL) == b);
 	BAD(b, sandlock_sandbox_builder_policy_events(b, "execve") == b);
 	BAD(b, sandlock_sandbox_builder_policy_timeout(b, 10) == b);
+	BAD(b, sandlock_sandbox_builder_argv_safety(b, 1) == b);
 	BAD(b, sandlock_sandbox_build(b, &err, &why) == NULL && err == -1);
 	CHECK(why != (char *)&err);
 	sandlock_string_free(why);

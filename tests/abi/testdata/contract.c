@@ -68,6 +68,7 @@ SETTER(policy_fn, policy_fn, void *, void (*)(void *));
 SETTER(policy_callback, policy_callback, void *, void (*)(void *));
 SETTER(policy_events, const char *);
 SETTER(policy_timeout, uint64_t);
+SETTER(argv_safety, int);
 
 sandlock_sandbox_t *sandlock_sandbox_build(B, int *, char **);
 sandlock_sandbox_t *sandlock_sandbox_from_json(const char *, size_t, int *, char **);
