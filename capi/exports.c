@@ -62,6 +62,7 @@ NUMBER_SETTER(allow_degraded, uint32_t, FIELD_ALLOW_DEGRADED)
 NUMBER_SETTER(disable, uint32_t, FIELD_DISABLE)
 NUMBER_SETTER(policy_timeout, uint64_t, FIELD_POLICY_TIMEOUT)
 NUMBER_SETTER(argv_safety, int, FIELD_ARGV_SAFETY)
+NUMBER_SETTER(record_execs, bool, FIELD_RECORD_EXECS)
 
 API sandlock_builder_t *sandlock_sandbox_builder_env_var(sandlock_builder_t *b, const char *key, const char *value)
 {
@@ -294,6 +295,18 @@ API const char *sandlock_result_log(const sandlock_result_t *r)
 {
 	ENTER(NULL);
 	return (const char *)goResultBytes((sandlock_result_t *)r, STREAM_LOG, NULL);
+}
+
+API const char *sandlock_result_execs(const sandlock_result_t *r)
+{
+	ENTER(NULL);
+	return (const char *)goResultBytes((sandlock_result_t *)r, STREAM_EXECS, NULL);
+}
+
+API const char *sandlock_result_audit(const sandlock_result_t *r)
+{
+	ENTER(NULL);
+	return (const char *)goResultBytes((sandlock_result_t *)r, STREAM_AUDIT, NULL);
 }
 
 API void sandlock_result_free(sandlock_result_t *r)

@@ -19,7 +19,7 @@ import (
 type result struct {
 	mu      sync.Mutex // guards what follows
 	r       core.Result
-	streams [C.STREAM_LOG + 1]struct {
+	streams [C.STREAM_AUDIT + 1]struct {
 		copied unsafe.Pointer
 		n      int
 	}
@@ -46,6 +46,10 @@ func (r *result) stream(which C.int) (unsafe.Pointer, int) {
 		bytes = []byte(r.r.Error)
 	case C.STREAM_LOG:
 		bytes = []byte(strings.Join(r.r.Log, "\n"))
+	case C.STREAM_EXECS:
+		bytes = []byte(r.r.ExecsJSON())
+	case C.STREAM_AUDIT:
+		bytes = []byte(r.r.AuditJSON())
 	}
 	s.n = len(bytes)
 	s.copied = C.malloc(C.size_t(s.n + 1))
@@ -108,7 +112,7 @@ func goResultBytes(p *C.sandlock_result_t, which C.int, n *C.uintptr_t) (bytes *
 		if n != nil {
 			*n = C.uintptr_t(size)
 		}
-		if size > 0 || which == C.STREAM_ERROR || which == C.STREAM_LOG {
+		if size > 0 || which >= C.STREAM_ERROR {
 			bytes = (*C.uint8_t)(at)
 		}
 	})

@@ -101,6 +101,7 @@ var jsonFields = map[string]func(p *Policy, f *jsonField){
 	"policy_fn":      func(p *Policy, f *jsonField) { f.function() },
 	"policy_events":  func(p *Policy, f *jsonField) { f.strings(&p.PolicyEvents) },
 	"policy_timeout": func(p *Policy, f *jsonField) { f.seconds(&p.PolicyTimeout, DefaultPolicyTimeout) },
+	"record_execs":   func(p *Policy, f *jsonField) { f.boolean(&p.RecordExecs) },
 	"argv_safety":    func(p *Policy, f *jsonField) { f.argvSafety(&p.ArgvSafety) },
 }
 

@@ -24,8 +24,9 @@ type Plan struct {
 	policyFn      PolicyFunc
 	events        []string      // what policyFn is asked about, sorted
 	policyTimeout time.Duration // of one verdict; 0 waits for ever
-	argvWeak      bool          // an exec that can't be protected is judged without its argv
-	argvOpen      bool          // … which none can be under this policy
+	recordExecs   bool
+	argvWeak      bool // an exec that can't be protected is judged without its argv
+	argvOpen      bool // … which none can be under this policy
 
 	hasTCP       bool    // some TCP rule exists, so stream sockets do
 	connectPorts portSet // TCP ports that may be connected to
@@ -66,6 +67,7 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 		policyFn:      p.PolicyFn,
 		events:        slices.Clone(p.events()),
 		policyTimeout: p.PolicyTimeout,
+		recordExecs:   p.RecordExecs,
 		argvWeak:      p.ArgvSafety == ArgvLandlock,
 		argvOpen:      p.argvOpen(),
 		hasTCP:        len(p.NetAllow)+len(p.NetAllowBind) > 0,

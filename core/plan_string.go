@@ -38,6 +38,7 @@ func (p *Plan) String() string {
 	} else {
 		line("policy_fn", "asked about %v, each answer within %s", p.events,
 			orElse(p.policyTimeout > 0, p.policyTimeout.String(), "any time"))
+		line("record_execs", "%t", p.recordExecs)
 		line("argv_safety", "%s", orElse(p.argvWeak, "landlock", "strict"))
 	}
 	line("trapped", "%v", p.trapped)

@@ -51,6 +51,7 @@ tcp bind: 8000-8010
 allow_degraded: [fs-refer signal-scope]
 disable: [fs-ioctl-dev]
 policy_fn: asked about [execve execveat], each answer within 30s
+record_execs: false
 argv_safety: strict
 trapped: [execve execveat listen]
 landlock ABI 7

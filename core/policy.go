@@ -43,6 +43,7 @@ type Policy struct {
 	PolicyFn      PolicyFunc
 	PolicyEvents  []string      // which syscalls PolicyFn is asked about; nil is all that are built, empty is none
 	PolicyTimeout time.Duration // a verdict that has not come by then is a denial; 0 waits for ever
+	RecordExecs   bool          // keep what becomes of each exec that PolicyFn is asked about in Result.Execs
 	ArgvSafety    ArgvSafety    // what becomes of an exec whose argv can't be protected
 }
 

@@ -28,6 +28,13 @@ type Result struct {
 	// at most maxLog lines.
 	Log []string
 
+	// Execs holds, when Policy.RecordExecs asks for it, each exec that PolicyFn was asked
+	// about, in that order; Audit holds each event that it answered with Audit. Both end
+	// after 10,000 entries or 16 MiB of arguments; RecordsDropped counts the rest.
+	Execs          []ExecRecord
+	Audit          []Event
+	RecordsDropped int
+
 	UserTime, SystemTime time.Duration // of all tasks of the sandbox that were reaped
 	MaxRSS               int64         // bytes, of the largest task
 }

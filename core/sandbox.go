@@ -32,6 +32,7 @@ type Sandbox struct {
 	listener *notify.Listener // nil when nothing is trapped
 	exec     *handler.Exec
 	verdicts *dispatcher
+	records  *records
 	terminal *terminal // nil unless interactive
 
 	out, errs  stream
@@ -407,6 +408,9 @@ func (s *Sandbox) finish(r *Result, err error) {
 		s.verdicts.close(s.onClose)
 	} else {
 		s.onClose()
+	}
+	if r != nil && s.records != nil {
+		s.records.fill(r)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -20,8 +20,10 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 	}
 	timeout := s.plan.policyTimeout
 	s.verdicts = &dispatcher{fn: s.plan.policyFn, timeout: timeout, ctx: &Context{s}, logf: s.logf}
+	s.records = &records{execs: s.plan.recordExecs}
 	s.exec = &handler.Exec{
-		Decider: execDecider{s}, Tracer: s.warden, Log: s.logf, FreezeTimeout: s.verdicts.tick(),
+		Recorder: s.records,
+		Decider:  execDecider{s}, Tracer: s.warden, Log: s.logf, FreezeTimeout: s.verdicts.tick(),
 		Weak: s.plan.argvWeak, Blind: s.plan.argvOpen || !hostKernel().WaitKillableRecv,
 	}
 	if s.plan.judges("execve") {
@@ -54,6 +56,7 @@ func (s execDecider) Ask(decode func() (*handler.ExecEvent, unix.Errno), answer 
 // note keeps what the result says about a verdict.
 func (s *Sandbox) note(e *Event, v Verdict) {
 	if v == Audit {
+		s.records.addAudit(e)
 		s.logf("audit: %s %s by process %d", e.Syscall, handler.Brief(e.Argv), e.PID)
 	}
 	if v.errno() != 0 && int32(e.PID) == s.pid.Load() {

@@ -221,6 +221,8 @@ sandlock_builder_t *sandlock_sandbox_builder_policy_callback(sandlock_builder_t 
 sandlock_builder_t *sandlock_sandbox_builder_policy_events(sandlock_builder_t *b, const char *names);
 /* Milliseconds, 30,000 by default; 0 waits for ever. */
 sandlock_builder_t *sandlock_sandbox_builder_policy_timeout(sandlock_builder_t *b, uint64_t ms);
+/* Keeps what becomes of each exec that the callback is asked about: sandlock_result_execs. */
+sandlock_builder_t *sandlock_sandbox_builder_record_execs(sandlock_builder_t *b, bool v);
 /* What becomes of an exec that the callback judges and whose arguments can't be kept
  * from changing afterwards: tracing is refused, or the policy allows the group debug or
  * writing beneath /proc. SANDLOCK_ARGV_STRICT, the default: it fails with EPERM, and
@@ -334,6 +336,17 @@ const char *sandlock_result_error(const sandlock_result_t *r);
 /* What the library had to say during the run, a line each: borrowed, valid until
  * the result is freed. NULL on error. */
 const char *sandlock_result_log(const sandlock_result_t *r);
+/* With sandlock_sandbox_builder_record_execs, each exec that the callback was asked about
+ * and what became of it; and each event that it answered with -2. JSON lists of objects
+ * with the keys syscall, pid, argv (a list of strings; null: judged without) and outcome,
+ * which is "denied", "ran", "became" (a script is its interpreter now: the process's next
+ * entry), "failed" (the kernel's error), "killed" (it had become what was not allowed),
+ * "ended" (the task or the sandbox did before) or "allowed" (without its argv); and with
+ * syscall, category, pid, parent_pid, argv. Bytes that are not UTF-8 are \udc80 … \udcff.
+ * At most 10,000 entries and 16 MiB of arguments. Borrowed, valid until the result is
+ * freed. NULL on error. */
+const char *sandlock_result_execs(const sandlock_result_t *r);
+const char *sandlock_result_audit(const sandlock_result_t *r);
 void sandlock_result_free(sandlock_result_t *r);
 
 /* ---- the library and the kernel ------------------------------------------------ */

@@ -6,7 +6,7 @@ import logging
 import os
 import pathlib
 import threading
-from typing import Any, List
+from typing import Any, Dict, List
 
 import pytest
 
@@ -163,6 +163,37 @@ def test_an_argv_that_can_not_be_protected(box: Sandbox) -> None:
     box.argv_safety = "loose"
     with pytest.raises(SandlockError, match="argv_safety"):
         box.run(["true"])
+
+
+def test_records(box: Sandbox, tmp_path: pathlib.Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/bin/echo became\n")
+    script.chmod(0o755)
+    cheat = tmp_path / "cheat"
+    cheat.write_text("#!/bin/echo evil\n")
+    cheat.chmod(0o755)
+    box.fs_readable = [*box.fs_readable, tmp_path]
+    odd = os.fsdecode(b'\xff"\\\n\x7f\xc3\xa9')
+    answers: Dict[str, Any] = {"evil": True, "no": 13, "noted": "audit"}
+    box.policy_fn = lambda event, ctx: answers.get(event.argv[1]) if len(event.argv or ()) > 1 else None
+    command = ["sh", "-c", f'/bin/echo no; /bin/echo noted; {script}; {cheat}; /bin/nothing; /bin/echo "$0"', odd]
+    assert not box.run(command).execs
+    box.record_execs = True
+    r = box.run(command)
+    assert [(e.argv, e.outcome) for e in r.execs] == [
+        (tuple(command), "ran"),
+        (("/bin/echo", "no"), "denied"),
+        (("/bin/echo", "noted"), "ran"),
+        ((str(script),), "became"),
+        (("/bin/echo", "became", str(script)), "ran"),
+        ((str(cheat),), "became"),
+        (("/bin/echo", "evil", str(cheat)), "killed"),
+        (("/bin/nothing",), "failed"),
+        (("/bin/echo", odd), "ran"),
+    ], r
+    assert all(e.syscall == "execve" and e.pid > 0 for e in r.execs)
+    assert [e.argv for e in r.audit] == [("/bin/echo", "noted")]
+    assert r.audit[0].category == "process" and r.audit[0].parent_pid == r.execs[0].pid
 
 
 def test_not_callable() -> None:

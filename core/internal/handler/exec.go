@@ -5,6 +5,7 @@ package handler
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sandlock/sandlock/core/internal/notify"
@@ -29,6 +30,25 @@ type ExecEvent struct {
 	Argv      []string
 }
 
+// ExecOutcome says what became of an exec that was judged.
+type ExecOutcome string
+
+const (
+	ExecDenied  ExecOutcome = "denied"
+	ExecRan     ExecOutcome = "ran"
+	ExecBecame  ExecOutcome = "became"
+	ExecFailed  ExecOutcome = "failed"
+	ExecKilled  ExecOutcome = "killed"
+	ExecEnded   ExecOutcome = "ended"
+	ExecAllowed ExecOutcome = "allowed"
+)
+
+// Recorder keeps what became of each event: what Add was told, until it is settled.
+type Recorder interface {
+	Add(ev *ExecEvent, what ExecOutcome) (record int)
+	Settle(record int, what ExecOutcome)
+}
+
 // Tracer carries out what was decided about an exec; the warden is one.
 type Tracer interface {
 	Freeze(tid int32, id uint64) error
@@ -43,8 +63,9 @@ type Tracer interface {
 // the ptrace exec stop, where the new image has not run an instruction yet and
 // its arguments lie in memory that nobody else has.
 type Exec struct {
-	Decider Decider
-	Tracer  Tracer
+	Decider  Decider
+	Tracer   Tracer
+	Recorder Recorder
 	// Log takes a sentence for the user.
 	Log func(format string, args ...any)
 	// FreezeTimeout is how long the threads of a group may take to stand still. Each does
@@ -72,7 +93,8 @@ type approval struct {
 	task    task
 	argv    commandLine // what was approved
 
-	unreadable bool // set on the deciding thread, read in its answer
+	record     int         // set on the deciding thread, before an answer that allows
+	unreadable atomic.Bool // the arguments are
 
 	thaw func() // cancels the deadline of the freeze, guarded by Exec.mu
 }
@@ -90,7 +112,7 @@ func (e *Exec) Handle(r *notify.Request) {
 	}
 	e.Decider.Ask(func() (*ExecEvent, unix.Errno) { return e.decode(a) }, func(errno unix.Errno) {
 		switch {
-		case a.unreadable && e.Weak && r.Claim():
+		case a.unreadable.Load() && e.Weak && r.Claim():
 			e.askBlind(a)
 		case errno != 0:
 			r.Errno(errno)
@@ -113,14 +135,16 @@ func (e *Exec) decode(a *approval) (*ExecEvent, unix.Errno) {
 	case errors.Is(err, unix.EFAULT):
 		return nil, unix.EFAULT
 	case err != nil || taskErr != nil:
-		if a.unreadable = true; e.Weak {
+		if a.unreadable.Store(true); e.Weak {
 			return nil, unix.EPERM
 		}
 		e.Log("%s of task %d denied: its arguments can't be read: %v", a.syscall, a.r.TID, errors.Join(err, taskErr))
 		return nil, unix.EPERM
 	}
 	a.task, a.argv = task, remember(argv)
-	return &ExecEvent{Syscall: a.syscall, PID: task.tgid, PPID: task.ppid, Argv: argv}, 0
+	ev := &ExecEvent{Syscall: a.syscall, PID: task.tgid, PPID: task.ppid, Argv: argv}
+	a.record = e.Recorder.Add(ev, ExecDenied)
+	return ev, 0
 }
 
 // askBlind has a claimed request judged without its arguments. Allowed, the kernel reads
@@ -131,11 +155,14 @@ func (e *Exec) askBlind(a *approval) {
 		if err != nil || !a.r.Valid() {
 			return nil, unix.EPERM
 		}
-		return &ExecEvent{Syscall: a.syscall, PID: task.tgid, PPID: task.ppid}, 0
+		ev := &ExecEvent{Syscall: a.syscall, PID: task.tgid, PPID: task.ppid}
+		a.record = e.Recorder.Add(ev, ExecDenied)
+		return ev, 0
 	}, func(errno unix.Errno) {
 		if errno != 0 {
 			a.r.AnswerClaimed(0, errno)
 		} else {
+			e.Recorder.Settle(a.record, ExecAllowed)
 			a.r.ContinueClaimed()
 		}
 		a.r.Listener().Release()
@@ -146,6 +173,7 @@ func (e *Exec) askBlind(a *approval) {
 func (e *Exec) approve(a *approval) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.Recorder.Settle(a.record, ExecEnded)
 	e.waiting = append(e.waiting, a)
 	e.fly()
 }
@@ -239,6 +267,7 @@ func (e *Exec) deny(a *approval, why string, args ...any) {
 		return
 	}
 	e.stopDeadline(a)
+	e.Recorder.Settle(a.record, ExecDenied)
 	_ = e.Tracer.Thaw(a.r.ID)
 	a.r.AnswerClaimed(0, unix.EPERM)
 	if why != "" {
@@ -275,6 +304,12 @@ func (e *Exec) Outcome(m warden.Message) {
 	if a == nil {
 		return
 	}
+	switch m.Reason {
+	case warden.ExecFailed:
+		e.Recorder.Settle(a.record, ExecFailed)
+	case warden.ExecRefused:
+		e.Recorder.Settle(a.record, ExecDenied)
+	}
 	if m.Reason == warden.ExecRefused && e.Weak {
 		e.stopDeadline(a)
 		delete(e.flying, a.r.ID)
@@ -300,12 +335,16 @@ func (e *Exec) prove(a *approval, pid int32) {
 	switch {
 	case err != nil:
 		e.Log("process %d killed: its arguments can't be read after its exec: %v", pid, err)
+		e.Recorder.Settle(a.record, ExecKilled)
 		e.settle(a, false)
 		return
 	case a.argv.is(argv):
+		e.Recorder.Settle(a.record, ExecRan)
 		e.settle(a, true)
 		return
 	}
+	e.Recorder.Settle(a.record, ExecBecame)
+	became := -1
 	// Read again when its turn comes, and not kept until then.
 	e.Decider.Ask(func() (*ExecEvent, unix.Errno) {
 		argv, err := readCmdline(pid)
@@ -313,9 +352,13 @@ func (e *Exec) prove(a *approval, pid int32) {
 			return nil, unix.EPERM
 		}
 		task, _ := readTask(uint32(pid))
-		return &ExecEvent{Syscall: a.syscall, PID: uint32(pid), PPID: task.ppid, Argv: argv}, 0
+		ev := &ExecEvent{Syscall: a.syscall, PID: uint32(pid), PPID: task.ppid, Argv: argv}
+		became = e.Recorder.Add(ev, ExecKilled)
+		return ev, 0
 	}, func(errno unix.Errno) {
-		if errno != 0 {
+		if errno == 0 {
+			e.Recorder.Settle(became, ExecRan)
+		} else {
 			e.Log("process %d killed: %s became something that was not allowed", pid, a.argv.brief)
 		}
 		e.settle(a, errno == 0)

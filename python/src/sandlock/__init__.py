@@ -14,7 +14,7 @@ import json
 from typing import Any, Dict
 
 from . import _lib
-from .events import PolicyContext, SyscallEvent
+from .events import ExecRecord, PolicyContext, SyscallEvent
 from .exceptions import (
     BranchConflictError,
     BranchError,
@@ -42,6 +42,7 @@ __all__ = [
     "CallbackError",
     "ChildError",
     "ConfinementError",
+    "ExecRecord",
     "ExitReason",
     "ForkError",
     "ForkedError",

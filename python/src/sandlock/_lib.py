@@ -75,6 +75,8 @@ _FUNCTIONS = {
     "sandlock_result_truncated": (ctypes.c_uint32, [_pointer]),
     "sandlock_result_error": (_text, [_pointer]),
     "sandlock_result_log": (_text, [_pointer]),
+    "sandlock_result_execs": (_text, [_pointer]),
+    "sandlock_result_audit": (_text, [_pointer]),
     "sandlock_result_free": (None, [_pointer]),
     "sandlock_last_error": (_text, []),
     "sandlock_string_free": (None, [_pointer]),

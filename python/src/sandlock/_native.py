@@ -14,11 +14,10 @@ import weakref
 from typing import Any, List, Optional, Tuple
 
 from . import _lib
-from .events import DENY, PolicyContext, PolicyFn, SyscallEvent, verdict
+from .events import CATEGORIES, DENY, PolicyContext, PolicyFn, SyscallEvent, verdict
 from .exceptions import ForkedError, PolicyError, SandboxError
 from .result import Result, result_of
 
-_CATEGORIES = ("file", "network", "process", "memory")
 
 
 class Callback:
@@ -61,7 +60,7 @@ def _event(e: Any) -> SyscallEvent:
         argv = tuple(os.fsdecode(e.argv[i]) for i in range(e.argc))
     return SyscallEvent(
         syscall=e.syscall.decode(),
-        category=_CATEGORIES[e.category] if e.category < len(_CATEGORIES) else str(e.category),
+        category=CATEGORIES[e.category] if e.category < len(CATEGORIES) else str(e.category),
         pid=e.pid,
         parent_pid=e.parent_pid,
         host=e.host.decode() if e.host else None,
@@ -126,6 +125,7 @@ class Policy(_Object):
 
     def __init__(self, document: str, callback: Optional[Callback]) -> None:
         super().__init__()
+        self.judged = callback is not None
         lib = _lib.lib()
         data = document.encode("ascii")
         builder = lib.sandlock_sandbox_builder_json(lib.sandlock_sandbox_builder_new(), data, len(data))
@@ -151,10 +151,12 @@ class Run(_Object):
     def __init__(self, stepped: bool) -> None:
         super().__init__()
         self.stepped = self.collecting = stepped
+        self.judged = False
 
     def begin(self, policy: Policy, name: Optional[str], argv: List[bytes], stdin: int, interactive: bool) -> None:
         """Starts or parks the command, on captured streams or on the host's
         (``interactive``). stdin is a descriptor or -1. Raises StartError."""
+        self.judged = policy.judged
         flags = (0 if self.stepped else self._PARKED) | (self._INTERACTIVE if interactive else 0)
         _lib.lib().sandlock_spawn(
             policy.pointer,
@@ -177,7 +179,7 @@ class Run(_Object):
         try:
             if _lib.lib().sandlock_handle_result(self.pointer, timeout_ms, ctypes.byref(out._slot)) != 0:
                 return Result(success=False, exit_code=-1, error=_lib.last_error())
-            return result_of(out.pointer)
+            return result_of(out.pointer, self.judged)
         finally:
             out.free()
 

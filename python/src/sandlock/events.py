@@ -32,6 +32,23 @@ class SyscallEvent:
         return any(s in arg for arg in self.argv or ())
 
 
+CATEGORIES = ("file", "network", "process", "memory")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExecRecord:
+    """An exec that a ``policy_fn`` was asked about. ``outcome`` is "denied"; "ran";
+    "became", when the kernel made something else of it, such as a script's interpreter,
+    which is the process's next record; "failed" with the kernel's error; "killed", since
+    it had become what was not allowed; "ended", when the task or the sandbox did before;
+    "allowed", without its ``argv``, which is None then."""
+
+    syscall: str
+    pid: int
+    argv: Optional[Tuple[str, ...]]
+    outcome: str
+
+
 class PolicyContext:
     """Changes the policy of the running sandbox from a ``policy_fn``. What its methods
     do is not built yet, and each says so."""

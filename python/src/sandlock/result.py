@@ -5,9 +5,11 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import enum
-from typing import Any, Optional, Tuple
+import json
+from typing import Any, List, Optional, Tuple
 
 from . import _lib
+from .events import CATEGORIES, ExecRecord, SyscallEvent
 
 
 class ExitReason(enum.IntEnum):
@@ -30,7 +32,10 @@ class Result:
     ``exit_code`` is -1 unless the reason is EXITED, ``signal`` -1 unless it is SIGNALED.
     ``error`` says why the command could not be started or was ended, None when there
     is nothing to say. ``stdout_truncated`` and ``stderr_truncated`` tell that more than
-    ``max_output`` came and was dropped. ``log`` is what the library had to say.
+    ``max_output`` came and was dropped. ``log`` is what the library had to say. ``execs``
+    is what became of each exec that ``policy_fn`` was asked about, in that order, when
+    ``record_execs`` was set; ``audit`` holds the events that it answered with "audit".
+    Both end after 10,000 entries or 16 MiB of arguments.
     """
 
     success: bool
@@ -43,6 +48,8 @@ class Result:
     stdout_truncated: bool = False
     stderr_truncated: bool = False
     log: Tuple[str, ...] = ()
+    execs: Tuple[ExecRecord, ...] = ()
+    audit: Tuple[SyscallEvent, ...] = ()
 
     @property
     def truncated(self) -> bool:
@@ -56,13 +63,21 @@ def _bytes(accessor: Any, pointer: int) -> bytes:
     return ctypes.string_at(at, length.value) if at else b""
 
 
-def result_of(pointer: int) -> Result:
-    """The Python result of the library's."""
+def _list(text: Optional[bytes]) -> List[Any]:
+    return [] if not text or text == b"[]" else list(json.loads(text))
+
+
+def _argv(argv: Optional[List[str]]) -> Optional[Tuple[str, ...]]:
+    return None if argv is None else tuple(argv)
+
+
+def result_of(pointer: int, judged: bool) -> Result:
+    """The Python result of the library's; ``judged`` by a ``policy_fn``."""
     lib = _lib.lib()
     cut = lib.sandlock_result_truncated(pointer)
     code = lib.sandlock_result_exit_code(pointer)
     log = (lib.sandlock_result_log(pointer) or b"").decode("utf-8", "replace")
-    return Result(
+    result = Result(
         success=code == 0,
         exit_code=code,
         stdout=_bytes(lib.sandlock_result_stdout_bytes, pointer),
@@ -74,3 +89,13 @@ def result_of(pointer: int) -> Result:
         stderr_truncated=bool(cut & 2),
         log=tuple(log.split("\n")) if log else (),
     )
+    if judged:
+        result.execs = tuple(
+            ExecRecord(e["syscall"], e["pid"], _argv(e["argv"]), e["outcome"])
+            for e in _list(lib.sandlock_result_execs(pointer))
+        )
+        result.audit = tuple(
+            SyscallEvent(e["syscall"], CATEGORIES[e["category"]], e["pid"], e["parent_pid"], argv=_argv(e["argv"]))
+            for e in _list(lib.sandlock_result_audit(pointer))
+        )
+    return result

@@ -207,6 +207,9 @@ class Sandbox:
     policy_timeout: float = 30.0
     """Seconds after which a ``policy_fn`` that has not answered has denied; 0 waits for
     ever."""
+    record_execs: bool = False
+    """Keep each exec that ``policy_fn`` is asked about, and what became of it, in
+    ``Result.execs``."""
     argv_safety: str = "strict"
     """What becomes of an exec that ``policy_fn`` judges and whose arguments can't be kept
     from changing afterwards: tracing is refused, or the policy allows the group ``debug``

@@ -75,6 +75,7 @@ static void bad_builder(sandlock_builder_t *b)
 	BAD(b, sandlock_sandbox_builder_policy_events(b, "execve") == b);
 	BAD(b, sandlock_sandbox_builder_policy_timeout(b, 10) == b);
 	BAD(b, sandlock_sandbox_builder_argv_safety(b, 1) == b);
+	BAD(b, sandlock_sandbox_builder_record_execs(b, true) == b);
 	BAD(b, sandlock_sandbox_build(b, &err, &why) == NULL && err == -1);
 	CHECK(why != (char *)&err);
 	sandlock_string_free(why);
@@ -131,6 +132,8 @@ static void bad_result(sandlock_result_t *r)
 	BAD(r, sandlock_result_truncated(r) == 0);
 	BAD(r, sandlock_result_error(r) == NULL);
 	BAD(r, sandlock_result_log(r) == NULL);
+	BAD(r, sandlock_result_execs(r) == NULL);
+	BAD(r, sandlock_result_audit(r) == NULL);
 	BAD_FREE(r, sandlock_result_free(r));
 }
 

@@ -69,6 +69,7 @@ SETTER(policy_callback, policy_callback, void *, void (*)(void *));
 SETTER(policy_events, const char *);
 SETTER(policy_timeout, uint64_t);
 SETTER(argv_safety, int);
+SETTER(record_execs, bool);
 
 sandlock_sandbox_t *sandlock_sandbox_build(B, int *, char **);
 sandlock_sandbox_t *sandlock_sandbox_from_json(const char *, size_t, int *, char **);
@@ -105,6 +106,8 @@ const uint8_t *sandlock_result_stderr_bytes(const sandlock_result_t *, uintptr_t
 uint32_t sandlock_result_truncated(const sandlock_result_t *);
 const char *sandlock_result_error(const sandlock_result_t *);
 const char *sandlock_result_log(const sandlock_result_t *);
+const char *sandlock_result_execs(const sandlock_result_t *);
+const char *sandlock_result_audit(const sandlock_result_t *);
 void sandlock_result_free(sandlock_result_t *);
 
 const char *sandlock_last_error(void);
