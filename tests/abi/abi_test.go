@@ -73,11 +73,11 @@ var warnings = []string{"-Wall", "-Wextra", "-Werror"}
 
 // build compiles testdata/NAME.c against the library in build/ and returns its path.
 // With linked false the program loads the library by itself.
-func build(t *testing.T, name string, linked bool) string {
+func build(t *testing.T, name string, linked bool, flags ...string) string {
 	t.Helper()
-	bin := filepath.Join(bins, name)
+	bin := filepath.Join(bins, name+strings.Join(flags, ""))
 	argv := append([]string{"gcc", "-std=c99", "-pthread", "-I", filepath.Join(root, "include"),
-		filepath.Join("testdata", name+".c"), "-o", bin}, warnings...)
+		filepath.Join("testdata", name+".c"), "-o", bin}, append(warnings, flags...)...)
 	if linked {
 		argv = append(argv, library, "-Wl,-rpath,"+filepath.Dir(library))
 	}
@@ -158,6 +158,17 @@ func TestLife(t *testing.T) {
 
 // TestOutput reads what runs wrote, up to a GiB.
 func TestOutput(t *testing.T) { silent(t, build(t, "output", true)) }
+
+// TestAddressSanitizer repeats what hands most memory over the boundary in hosts that
+// AddressSanitizer watches. Not for leaks: what the hosts themselves leave at exit.
+func TestAddressSanitizer(t *testing.T) {
+	t.Setenv("ASAN_OPTIONS", "detect_leaks=0:abort_on_error=1")
+	for _, name := range []string{"abuse", "callback", "drop", "errors", "life", "setters"} {
+		t.Run(name, func(t *testing.T) {
+			output(t, "", build(t, name, true, "-g", "-fsanitize=address"), t.TempDir())
+		})
+	}
+}
 
 // TestSetters compares each setter with the document that sets the same field.
 func TestSetters(t *testing.T) { silent(t, build(t, "setters", true)) }

@@ -253,6 +253,23 @@ func TestStoppedCallers(t *testing.T) {
 	})
 }
 
+// Section 3: an exec that fails past the point of no return, under the leader's number
+// already, holds nothing up and leaves no entry of a number that another task will have.
+func TestDoomedExecs(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		const n = 100 // more than can be in flight at once
+		var j judge
+		for _, out := range []string{
+			string(inside(t, j.policy(), victim("argv"), "doomed", fmt.Sprint(n)).Stdout),
+			outside(t, victim("argv"), "doomed", fmt.Sprint(n)),
+		} {
+			if got := attempts(out); got["ended"].result != n || got["ran"].result != 7<<8 {
+				t.Errorf("%+v", got)
+			}
+		}
+	})
+}
+
 // Where the arguments can't be protected, because somebody else traces the caller, the
 // caller hides its memory, or the policy allows debuggers, the exec is denied or, under
 // "landlock", judged without them.

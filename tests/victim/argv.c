@@ -386,6 +386,36 @@ static void stopped(int rounds)
 	say("stopped", stopped), say("failed", failed);
 }
 
+/* Execs by a thread that is not the leader, which waits or has ended, that fail when the
+ * other threads are gone already: there is no address space for the new program. */
+static void *doom(void *p)
+{
+	char *args[] = { self, (char *)"say", (char *)"good", NULL };
+	struct rlimit none = { 1 << 16, 1 << 16 };
+	usleep(p ? 1000 : 0); /* let the leader end */
+	setrlimit(RLIMIT_AS, &none);
+	execv(self, args);
+	_exit(1);
+}
+
+static void doomed(int rounds)
+{
+	char *args[] = { self, (char *)"say", (char *)"good", NULL };
+	int status, ended = 0;
+	for (intptr_t i = 0; i < rounds; i++) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			pthread_t t;
+			pthread_create(&t, NULL, doom, (void *)(i % 2));
+			if (i % 2)
+				pthread_exit(NULL);
+			pause();
+		}
+		ended += waitpid(pid, &status, 0) == pid && WIFSIGNALED(status);
+	}
+	say("ended", ended), say("ran", run(args));
+}
+
 /* Traces a task from outside, so that nobody else can, from when it has become a shell
  * and its exec is over until its end. */
 static void attach(pid_t pid)
@@ -474,6 +504,8 @@ int main(int argc, char **argv)
 		stopped(rounds);
 	else if (!strcmp(argv[1], "thousand"))
 		thousand(rounds);
+	else if (!strcmp(argv[1], "doomed"))
+		doomed(rounds);
 	else if (!strcmp(argv[1], "attach"))
 		attach(rounds);
 	else if (!strcmp(argv[1], "hidden"))

@@ -13,7 +13,7 @@ const (
 	requestMax      = 16 << 20
 	cpuBytes        = 1024
 	requestSize     = 56 + cpuBytes
-	orderSize       = 16
+	orderSize       = 24
 	messageSize     = 64
 
 	fdSlots = 5 // FD_SLOTS
@@ -142,11 +142,12 @@ const (
 	orderRefuse
 )
 
-func encodeOrder(kind uint32, tid int32, id uint64) []byte {
+func encodeOrder(kind uint32, tid, tgid int32, id uint64) []byte {
 	b := make([]byte, orderSize)
 	native.PutUint32(b[0:], kind)
 	native.PutUint32(b[4:], uint32(tid))
 	native.PutUint64(b[8:], id)
+	native.PutUint32(b[16:], uint32(tgid))
 	return b
 }
 

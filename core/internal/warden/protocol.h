@@ -88,7 +88,7 @@ enum order_type { /* host -> parent */
 	ORDER_GO = 1,
 	ORDER_FREEZE,  /* id, tid: stop the other threads of tid's thread group */
 	ORDER_THAW,    /* id: they may go on; tid's exec was not approved */
-	ORDER_APPROVE, /* id, tid: seize tid, answer the notification "continue" */
+	ORDER_APPROVE, /* id, tid, tgid: seize tid, answer the notification "continue" */
 	ORDER_RELEASE, /* id: the exec stop's image may run */
 	ORDER_REFUSE,  /* id: it may not: SIGKILL */
 };
@@ -97,6 +97,8 @@ struct order {
 	u32 type;
 	s32 tid;
 	u64 id;
+	s32 tgid;
+	u32 unused;
 };
 
 enum killer_order { KILLER_KILL = 'K', KILLER_STOP = 'S', KILLER_CONT = 'C' };
@@ -131,7 +133,7 @@ struct message {
 
 /* protocol.go writes and reads these by offset. */
 _Static_assert(sizeof(struct request) == 56 + CPU_BYTES, "request");
-_Static_assert(sizeof(struct order) == 16, "order");
+_Static_assert(sizeof(struct order) == 24, "order");
 _Static_assert(sizeof(struct message) == 64, "message");
 
 #endif

@@ -90,6 +90,14 @@ static inline void format_path(char *out, const char *head, s32 number, const ch
 		;
 }
 
+static inline unsigned long length(const char *s)
+{
+	unsigned long n = 0;
+	while (s[n])
+		n++;
+	return n;
+}
+
 static inline s32 parse_number(const char *s) /* 0: none */
 {
 	s32 v = 0;

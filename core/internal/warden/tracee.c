@@ -19,6 +19,7 @@ static struct tracee {
 	enum state state;
 	u64 id;     /* of the notification; 0: THAWING */
 	s32 caller; /* STOPPING, FROZEN: who made it */
+	s32 tgid;   /* CALLER: its group */
 	s32 sig;    /* FROZEN: to be delivered when it goes on */
 } tracees[TRACEES];
 static u32 ntracees;
@@ -62,12 +63,17 @@ static void detach(struct tracee *t)
 }
 
 /* Seizes tid and queues an interrupt, which becomes a stop before the task runs another
- * instruction of its own. Whatever was seized for nothing before is taken over. */
+ * instruction of its own. Whom we trace already is taken over, if it is traced: an
+ * entry's number could be somebody else's by now. */
 static long seize(s32 tid, enum state state, s32 caller, u64 id)
 {
 	struct tracee *t = tracee_of_tid(tid);
 	long r;
 
+	if (t && sys4(__NR_ptrace, PTRACE_INTERRUPT, tid, 0, 0) < 0) {
+		forget(t);
+		t = 0;
+	}
 	if (!t) {
 		if (ntracees == TRACEES)
 			return -EAGAIN;
@@ -77,11 +83,12 @@ static long seize(s32 tid, enum state state, s32 caller, u64 id)
 		t = &tracees[ntracees++];
 		t->tid = tid;
 		t->sig = 0;
+		/* Fails for one that is about to end. */
+		sys4(__NR_ptrace, PTRACE_INTERRUPT, tid, 0, 0);
 	}
 	t->state = state;
 	t->caller = caller;
 	t->id = id;
-	sys4(__NR_ptrace, PTRACE_INTERRUPT, tid, 0, 0);
 	return 0;
 }
 
@@ -195,7 +202,7 @@ void tracee_freeze(s32 tid, u64 id) { frozen(tid, id); }
  * when the exec has failed; before 5.19, without WAIT_KILLABLE_RECV, it would
  * cancel the notification. If the notification is gone, tid may by now be
  * somebody else, who is let go at the stop that the interrupt makes. */
-void tracee_approve(s32 tid, u64 id)
+void tracee_approve(s32 tid, s32 tgid, u64 id)
 {
 	struct { u64 id; s64 val; s32 error; u32 flags; } answer = { id, 0, 0, 1 };
 	long r = seize(tid, CALLER, tid, id);
@@ -205,6 +212,7 @@ void tracee_approve(s32 tid, u64 id)
 		no_exec(id, r == -ESRCH ? NO_EXEC_GONE : NO_EXEC_REFUSED, r);
 		return;
 	}
+	tracee_of_tid(tid)->tgid = tgid;
 	r = sys3(__NR_ioctl, listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
 	if (r < 0) {
 		struct tracee *t = tracee_of_tid(tid);
@@ -226,20 +234,15 @@ void tracee_settle(u32 order, u64 id)
 		detach(t);
 }
 
-/* The exec has taken place: former is what its task was called before, tid its name
- * now, which was the leader's. No other thread of the group exists, and the leader's
- * end is not reported: ptrace(2), "execve(2) under ptrace". */
-static void executed(s32 former, s32 tid)
+/* An exec has ended the other threads of the group, and former has the leader's number
+ * now. The leader's end is not reported: ptrace(2), "execve(2) under ptrace". Returns
+ * former, which has moved. */
+static struct tracee *alone(s32 former, s32 tid)
 {
-	struct message m = { 0 };
-	struct tracee *t = tracee_of_tid(former);
-	u64 id = t ? t->id : 0;
+	u64 id = tracee_of_tid(former)->id;
+	struct tracee *t;
 	u32 i = 0;
 
-	if (!t) { /* can't be; it does not run */
-		sys2(__NR_kill, tid, SIGKILL);
-		return;
-	}
 	while (i < ntracees) {
 		int gone = tracees[i].tid != former && (tracees[i].tid == tid || (id && tracees[i].id == id));
 		if (gone)
@@ -249,13 +252,50 @@ static void executed(s32 former, s32 tid)
 	}
 	t = tracee_of_tid(former);
 	t->tid = tid;
+	return t;
+}
+
+/* Whose stop or end is reported as tid's: an exec by a thread that is not the leader can
+ * fail when it has the leader's number already. */
+static struct tracee *reported(s32 tid)
+{
+	struct tracee *t = tracee_of_tid(tid);
+	char path[PATH_BYTES];
+	long fd;
+	u32 i;
+
+	if (t && t->state == CALLER)
+		return t;
+	for (i = 0; i < ntracees; i++)
+		if (tracees[i].state == CALLER && tracees[i].tgid == tid) {
+			format_path(path, "/proc/", tid, "/task/");
+			format_path(path + length(path), "", tracees[i].tid, "");
+			fd = sys4(__NR_openat, AT_FDCWD, path, O_PATH | O_CLOEXEC, 0);
+			if (fd < 0)
+				return alone(tracees[i].tid, tid);
+			sys1(__NR_close, fd);
+		}
+	return t;
+}
+
+/* The exec has taken place: former is what its task was called before, tid its name now. */
+static void executed(s32 former, s32 tid)
+{
+	struct message m = { 0 };
+	struct tracee *t = tracee_of_tid(former);
+
+	if (!t) { /* can't be; it does not run */
+		sys2(__NR_kill, tid, SIGKILL);
+		return;
+	}
+	t = alone(former, tid);
 	if (t->state != CALLER) { /* a sibling, by a call that is not judged */
 		detach(t);
 		return;
 	}
 	m.type = MSG_EXEC;
 	m.pid = tid;
-	m.id = id;
+	m.id = t->id;
 	send_message(&m, -1);
 }
 
@@ -270,7 +310,7 @@ void tracee_stopped(s32 tid, s32 status)
 		executed((s32)former, tid);
 		return;
 	}
-	t = tracee_of_tid(tid);
+	t = reported(tid);
 	if (!t) {
 		sys4(__NR_ptrace, PTRACE_DETACH, tid, 0, sig);
 		return;
@@ -299,7 +339,7 @@ void tracee_stopped(s32 tid, s32 status)
 
 void tracee_died(s32 tid)
 {
-	struct tracee was, *t = tracee_of_tid(tid);
+	struct tracee was, *t = reported(tid);
 
 	if (!t)
 		return;

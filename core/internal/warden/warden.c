@@ -140,7 +140,7 @@ static void take_order(void)
 		tracee_thaw(o.id);
 		break;
 	case ORDER_APPROVE:
-		tracee_approve(o.tid, o.id);
+		tracee_approve(o.tid, o.tgid, o.id);
 		break;
 	case ORDER_RELEASE:
 	case ORDER_REFUSE:

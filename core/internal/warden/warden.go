@@ -200,35 +200,37 @@ func (w *Warden) dead() bool {
 	return err == nil && fds[0].Revents == 0 && fds[1].Revents != 0
 }
 
-func (w *Warden) tell(kind uint32, tid int32, id uint64) error {
+func (w *Warden) tell(kind uint32, tid, tgid int32, id uint64) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return ErrGone
 	}
-	_, err := w.push(encodeOrder(kind, tid, id), 0)
+	_, err := w.push(encodeOrder(kind, tid, tgid, id), 0)
 	return err
 }
 
 // Go lets the parked child exec.
-func (w *Warden) Go() error { return w.tell(orderGo, 0, 0) }
+func (w *Warden) Go() error { return w.tell(orderGo, 0, 0, 0) }
 
 // Freeze has every other thread of tid's thread group stopped. One of Frozen and
 // NoExec follows, with that id; after Frozen, one of Thaw and Approve is due.
-func (w *Warden) Freeze(tid int32, id uint64) error { return w.tell(orderFreeze, tid, id) }
+func (w *Warden) Freeze(tid int32, id uint64) error { return w.tell(orderFreeze, tid, 0, id) }
 
 // Thaw lets what was frozen for notification id, or is about to be, go on.
-func (w *Warden) Thaw(id uint64) error { return w.tell(orderThaw, 0, id) }
+func (w *Warden) Thaw(id uint64) error { return w.tell(orderThaw, 0, 0, id) }
 
-// Approve has thread tid traced and notification id answered with "continue".
-// One of Exec and NoExec follows, with that id.
-func (w *Warden) Approve(tid int32, id uint64) error { return w.tell(orderApprove, tid, id) }
+// Approve has thread tid of group tgid traced and notification id answered with
+// "continue". One of Exec and NoExec follows, with that id.
+func (w *Warden) Approve(tid, tgid int32, id uint64) error {
+	return w.tell(orderApprove, tid, tgid, id)
+}
 
 // Release lets the new image at the exec stop run.
-func (w *Warden) Release(id uint64) error { return w.tell(orderRelease, 0, id) }
+func (w *Warden) Release(id uint64) error { return w.tell(orderRelease, 0, 0, id) }
 
 // Refuse kills the task at the exec stop.
-func (w *Warden) Refuse(id uint64) error { return w.tell(orderRefuse, 0, id) }
+func (w *Warden) Refuse(id uint64) error { return w.tell(orderRefuse, 0, 0, id) }
 
 // Kill ends every task of the sandbox. It works while the tracer is blocked,
 // and when there is nothing left to kill.

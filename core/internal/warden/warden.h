@@ -37,7 +37,7 @@ void killer_main(void);
 /* tracee.c, run by the parent */
 void tracee_freeze(s32 tid, u64 id);
 void tracee_thaw(u64 id);
-void tracee_approve(s32 tid, u64 id);
+void tracee_approve(s32 tid, s32 tgid, u64 id);
 void tracee_settle(u32 order, u64 id);
 void tracee_stopped(s32 tid, s32 status);
 void tracee_died(s32 tid);
