@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -21,8 +22,7 @@ func (ownMemory) ReadMemory(addr uint64, buf []byte) (int, error) {
 	return unix.ProcessVMReadv(os.Getpid(), local, []unix.RemoteIovec{{Base: uintptr(addr), Len: len(buf)}}, 0)
 }
 
-// layout is memory of a shape: pages, with an unmapped one behind them. Its
-// address is asked of the kernel, so that no pointer arithmetic is needed here.
+// layout is memory of a shape: pages, with an unmapped one behind them.
 type layout struct {
 	mem  []byte
 	base uint64
@@ -35,40 +35,11 @@ func mapped(t *testing.T, pages int) *layout {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Munmap(mem) })
-	l := &layout{mem: mem[:pages*pageSize]}
-	copy(l.mem, "sandlock-argv-test-marker-0123456789")
-	l.base = addressOf(t, l.mem[:36])
-	clear(l.mem[:36])
+	l := &layout{mem[:pages*pageSize], uint64(reflect.ValueOf(mem).Pointer())}
 	if err := unix.Mprotect(mem[pages*pageSize:], unix.PROT_NONE); err != nil {
 		t.Fatal(err)
 	}
 	return l
-}
-
-// addressOf finds where content lies, by what /proc/self/maps lists.
-func addressOf(t *testing.T, content []byte) uint64 {
-	t.Helper()
-	maps, err := os.ReadFile("/proc/self/maps")
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := string(content)
-	for line := range strings.Lines(string(maps)) {
-		f := strings.Fields(line)
-		lo, _, _ := strings.Cut(f[0], "-")
-		var start uint64
-		for _, c := range lo {
-			start = start<<4 | uint64(strings.IndexRune("0123456789abcdef", c))
-		}
-		buf := make([]byte, len(want))
-		for at := start; at < start+64*pageSize; at += pageSize {
-			if n, err := (ownMemory{}).ReadMemory(at, buf); err == nil && n == len(buf) && string(buf) == want {
-				return at
-			}
-		}
-	}
-	t.Fatal("own mapping not found")
-	return 0
 }
 
 func (l *layout) pointers(at int, ptrs ...uint64) uint64 {
