@@ -100,6 +100,30 @@ def python_runs() -> None:
     table.row("Sandbox.run", samples["sandbox"], samples["subprocess"], "subprocess.run", "at most 1.5")
 
 
+def executing(build: str) -> None:
+    """An exec inside, with and without a policy_fn, and with other tasks in the sandbox."""
+    program, library = f"{build}/exec", os.path.realpath("libsandlock.so.0")
+    box = Sandbox(fs_readable=[*SYSTEM, program, library])
+    judged = Sandbox(fs_readable=[*SYSTEM, program, library], policy_fn=lambda event, ctx: None)
+    samples: Samples = collections.defaultdict(list)
+    for _ in range(TURNS):
+        for tasks in "0", "10", "1000":
+            for name, sandbox in ("none", box), ("python", judged):
+                result = sandbox.run([program, f"{name}-{tasks}", "40", tasks])
+                if not result.success:
+                    raise SystemExit(f"exec in the sandbox: {result}")
+                parse(samples, result.stdout.decode())
+            collect(samples, [program, f"c-{tasks}", "40", tasks, library])
+    for tasks in "0", "10", "1000":
+        table = Table(f"vfork, exec and wait of /bin/true in a sandbox with {tasks} other tasks")
+        least = samples[f"none-{tasks}"]
+        table.row("no policy_fn", least)
+        for name, title, target in ("c", "policy_fn in C", 25), ("python", "policy_fn in Python", 60):
+            table.row(title, samples[f"{name}-{tasks}"], least, "without")
+            more = quantile(samples[f"{name}-{tasks}"], 0.5) - quantile(least, 0.5)
+            print(f"  {title}: {more:+.0f} µs (target: at most {target})")
+
+
 def trapped(build: str, go: str) -> None:
     """One notification, received and answered, by this library's listener (a Go
     benchmark of it) and by the least that C can do."""
@@ -144,6 +168,7 @@ def main() -> None:
     build, go = os.path.abspath(sys.argv[1]), sys.argv[2]
     spawning(build)
     python_runs()
+    executing(build)
     trapped(build, go)
     untrapped(build)
 
