@@ -270,6 +270,18 @@ func TestDoomedExecs(t *testing.T) {
 	})
 }
 
+// Section 3: a leader that ends while another thread executes is not waited for.
+func TestLeavingLeader(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		n := rounds()
+		var j judge
+		r := inside(t, j.policy(), victim("argv"), "leaving", fmt.Sprint(n))
+		if got := attempts(string(r.Stdout)); got["good"].result != int64(n) {
+			t.Errorf("%+v, %q", got, r.Log)
+		}
+	})
+}
+
 // Where the arguments can't be protected, because somebody else traces the caller, the
 // caller hides its memory, or the policy allows debuggers, the exec is denied or, under
 // "landlock", judged without them.

@@ -416,6 +416,33 @@ static void doomed(int rounds)
 	say("ended", ended), say("ran", run(args));
 }
 
+/* Execs by a thread while its leader ends. */
+static void *inherit(void *p)
+{
+	char *args[] = { self, (char *)"say", (char *)"good", NULL };
+	for (volatile intptr_t hold = (intptr_t)p; hold > 0; hold--)
+		;
+	execv(self, args);
+	_exit(1);
+}
+
+static void leaving(int rounds)
+{
+	int status, good = 0;
+	for (intptr_t i = 0; i < rounds; i++) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			pthread_t t;
+			pthread_create(&t, NULL, inherit, (void *)(i % 64 * 100));
+			for (volatile int hold = (int)(i / 64 % 64) * 1000; hold > 0; hold--)
+				;
+			pthread_exit(NULL);
+		}
+		good += waitpid(pid, &status, 0) == pid && status == 7 << 8;
+	}
+	say("good", good);
+}
+
 /* Traces a task from outside, so that nobody else can, from when it has become a shell
  * and its exec is over until its end. */
 static void attach(pid_t pid)
@@ -506,6 +533,8 @@ int main(int argc, char **argv)
 		thousand(rounds);
 	else if (!strcmp(argv[1], "doomed"))
 		doomed(rounds);
+	else if (!strcmp(argv[1], "leaving"))
+		leaving(rounds);
 	else if (!strcmp(argv[1], "attach"))
 		attach(rounds);
 	else if (!strcmp(argv[1], "hidden"))

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sandlock/sandlock/core/internal/warden"
 	"golang.org/x/sys/unix"
 )
 
@@ -125,9 +126,20 @@ func (p *pages) str(addr uint64, room int) (string, error) {
 type commandLine struct {
 	sum   [sha256.Size]byte
 	brief string // for the log
+	short []byte // as /proc/PID/cmdline has it, when the warden can compare that
 }
 
-func remember(argv []string) commandLine { return commandLine{digest(argv), Brief(argv)} }
+func remember(argv []string) commandLine {
+	c := commandLine{sum: digest(argv), brief: Brief(argv)}
+	size := len(argv)
+	for _, a := range argv {
+		size += len(a)
+	}
+	if size <= warden.CmdlineMax {
+		c.short = append([]byte(strings.Join(argv, "\x00")), 0)
+	}
+	return c
+}
 
 func (c *commandLine) is(argv []string) bool { return digest(argv) == c.sum }
 

@@ -53,7 +53,7 @@ type Recorder interface {
 type Tracer interface {
 	Freeze(tid int32, id uint64) error
 	Thaw(id uint64) error
-	Approve(tid, tgid int32, id uint64) error
+	Approve(tid, tgid int32, id uint64, cmdline []byte) error
 	Release(id uint64) error
 	Refuse(id uint64) error
 }
@@ -213,7 +213,7 @@ func (e *Exec) fly() {
 // get any while it waits. e.mu is held.
 func (e *Exec) begin(a *approval) error {
 	if a.task.threads == 1 {
-		return e.Tracer.Approve(int32(a.r.TID), int32(a.task.tgid), a.r.ID)
+		return e.Tracer.Approve(int32(a.r.TID), int32(a.task.tgid), a.r.ID, a.argv.short)
 	}
 	a.thaw = a.r.Listener().After(e.FreezeTimeout, func() {
 		e.mu.Lock()
@@ -247,7 +247,7 @@ func (e *Exec) frozen(a *approval) {
 		return // it has been denied
 	}
 	e.stopDeadline(a)
-	if e.Tracer.Approve(int32(a.r.TID), int32(a.task.tgid), a.r.ID) != nil {
+	if e.Tracer.Approve(int32(a.r.TID), int32(a.task.tgid), a.r.ID, a.argv.short) != nil {
 		a.r.AnswerClaimed(0, unix.EPERM)
 		e.landed(a)
 	}
@@ -293,6 +293,12 @@ func (e *Exec) Outcome(m warden.Message) {
 	if a != nil && m.Type == warden.Exec {
 		e.mu.Unlock()
 		e.prove(a, m.PID)
+		return
+	}
+	if a != nil && m.Type == warden.Ran {
+		e.Recorder.Settle(a.record, ExecRan)
+		e.landed(a)
+		e.mu.Unlock()
 		return
 	}
 	if a != nil && m.Type == warden.Frozen {

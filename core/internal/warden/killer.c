@@ -85,7 +85,7 @@ void killer_main(void)
 		int i;
 		for (i = 0; i < 4; i++)
 			fds[i].events = POLLIN, fds[i].revents = 0;
-		if (sys_poll(fds, 4) < 0)
+		if (sys_poll(fds, 4, 0) < 0)
 			continue;
 		if (fds[1].revents || fds[2].revents || fds[3].revents)
 			break;

@@ -16,7 +16,8 @@ const (
 	orderSize       = 24
 	messageSize     = 64
 
-	fdSlots = 5 // FD_SLOTS
+	fdSlots    = 5    // FD_SLOTS
+	cmdlineMax = 2048 // CMDLINE_MAX
 )
 
 const (
@@ -81,6 +82,7 @@ const (
 	Created MessageType = iota + 1 // the child is confined; the listener comes with it
 	Frozen                         // no other thread of the group runs
 	Exec                           // stopped at PTRACE_EVENT_EXEC
+	Ran                            // was there, with the arguments of the approval, and runs
 	NoExec                         // an approved exec came to nothing
 	End                            // every task is dead and reaped
 )

@@ -93,6 +93,10 @@ enum order_type { /* host -> parent */
 	ORDER_REFUSE,  /* id: it may not: SIGKILL */
 };
 
+/* ORDER_APPROVE may be followed by what /proc/<pid>/cmdline has to hold after the exec;
+ * then the parent releases that image itself. */
+enum { CMDLINE_MAX = 2048 };
+
 struct order {
 	u32 type;
 	s32 tid;
@@ -107,6 +111,7 @@ enum message_type { /* parent -> host */
 	MSG_CREATED = 1, /* pid, killer; the listener as SCM_RIGHTS when asked for */
 	MSG_FROZEN,      /* id: no other thread of the group runs */
 	MSG_EXEC,        /* id, pid: stopped at PTRACE_EVENT_EXEC */
+	MSG_RAN,         /* id: was there, with the arguments of the order, and runs */
 	MSG_NO_EXEC,     /* id, error: see enum no_exec */
 	MSG_END,         /* everything is dead and reaped */
 };

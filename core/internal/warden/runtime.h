@@ -47,6 +47,7 @@ static inline long sys6_(long n, long a, long b, long c, long d, long e, long f)
 #define sys4x sys4 /* recvfrom and sendto without an address: the last two are 0 */
 
 /* runtime.c */
+void *memcpy(void *to, const void *from, unsigned long n);
 long spawn_(unsigned long flags, void *stack, void *ptid, volatile void *ctid, void (*fn)(void));
 static inline long spawn(u64 flags, void *stack, void *ptid, volatile void *ctid, void (*fn)(void))
 {
@@ -64,9 +65,10 @@ static inline void futex_wake(volatile u32 *word)
 }
 
 struct pollfd { s32 fd; short events, revents; };
-static inline long sys_poll(struct pollfd *fds, unsigned n)
+struct timespec { s64 sec, nsec; };
+static inline long sys_poll(struct pollfd *fds, unsigned n, struct timespec *timeout)
 {
-	return sys5(__NR_ppoll, fds, n, 0, 0, 8);
+	return sys5(__NR_ppoll, fds, n, timeout, 0, 8);
 }
 
 struct iovec { void *base; u64 len; };

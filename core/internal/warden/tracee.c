@@ -9,7 +9,8 @@
 enum state {
 	CALLER,   /* its exec is approved, the outcome unknown */
 	STOPPING, /* a sibling of the caller of id: seized and interrupted */
-	FROZEN,   /* and stopped */
+	HELD,     /* the same, and it will stop or end before it runs: see runs() */
+	FROZEN,   /* stopped */
 	THAWING,  /* seized and interrupted for nothing: goes on at its stop */
 };
 
@@ -18,11 +19,18 @@ static struct tracee {
 	s32 tid;
 	enum state state;
 	u64 id;     /* of the notification; 0: THAWING */
-	s32 caller; /* STOPPING, FROZEN: who made it */
+	s32 caller; /* STOPPING, HELD, FROZEN: who made it */
 	s32 tgid;   /* CALLER: its group */
+	u32 len;    /* CALLER: of what its slot of cmdlines holds, 0 none */
+	u32 slot;
 	s32 sig;    /* FROZEN: to be delivered when it goes on */
 } tracees[TRACEES];
 static u32 ntracees;
+
+/* What callers have to have become; the host lets no more fly at once. */
+enum { SLOTS = 64 };
+static char cmdlines[SLOTS][CMDLINE_MAX];
+static u64 slots; /* a bit for each that is taken */
 
 static struct tracee *tracee_of_tid(s32 tid)
 {
@@ -54,7 +62,12 @@ static void report(enum message_type type, u64 id, enum no_exec what, long err)
 
 static void no_exec(u64 id, enum no_exec what, long err) { report(MSG_NO_EXEC, id, what, err); }
 
-static void forget(struct tracee *t) { *t = tracees[--ntracees]; }
+static void forget(struct tracee *t)
+{
+	if (t->len)
+		slots &= ~(1ull << t->slot);
+	*t = tracees[--ntracees];
+}
 
 static void detach(struct tracee *t)
 {
@@ -83,6 +96,7 @@ static long seize(s32 tid, enum state state, s32 caller, u64 id)
 		t = &tracees[ntracees++];
 		t->tid = tid;
 		t->sig = 0;
+		t->len = 0;
 		/* Fails for one that is about to end. */
 		sys4(__NR_ptrace, PTRACE_INTERRUPT, tid, 0, 0);
 	}
@@ -104,7 +118,7 @@ void tracee_thaw(u64 id)
 			detach(t); /* and another has its place */
 			continue;
 		}
-		if (t->id == id && t->state == STOPPING) {
+		if (t->id == id && (t->state == STOPPING || t->state == HELD)) {
 			t->state = THAWING;
 			t->id = 0;
 		}
@@ -112,28 +126,40 @@ void tracee_thaw(u64 id)
 	}
 }
 
-/* The state of a thread in proc_pid_stat(5), X when there is none. */
-static char state_of(s32 tid)
+enum { PF_EXITING = 4 };
+
+/* Whether a thread could run an instruction of its own before it meets its interrupt. Not
+ * one that waits in the kernel, for a disk or for the answer to a notification (state D),
+ * and not one that ends: proc_pid_stat(5). */
+static int runs(s32 tid, int *dead)
 {
 	char path[PATH_BYTES], buf[512];
-	long fd, n;
+	long fd, n, flags = 0;
+	int field;
 
+	*dead = 1;
 	format_path(path, "/proc/", tid, "/stat");
 	fd = sys4(__NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
 	if (fd < 0)
-		return 'X';
-	n = sys3(__NR_read, fd, buf, sizeof buf - 2);
+		return 0;
+	n = sys3(__NR_read, fd, buf, sizeof buf - 1);
 	sys1(__NR_close, fd);
-	/* "tid (name) state …": a name may hold anything. */
+	if (n <= 0)
+		return 0;
+	buf[n] = 0;
+	/* "tid (name) state ppid …": a name may hold anything. */
 	while (n > 0 && buf[n - 1] != ')')
 		n--;
-	return n > 0 ? buf[n + 1] : 'X';
-}
-
-static int dead(s32 tid)
-{
-	char c = state_of(tid);
-	return c == 'X' || c == 'Z';
+	*dead = buf[n] == 0 || buf[n + 1] == 'Z' || buf[n + 1] == 'X';
+	if (*dead || buf[n + 1] == 'D')
+		return 0;
+	for (field = 3; field < 9 && buf[n]; n++) /* to the ninth, flags */
+		field += buf[n + 1] == ' ';
+	while (buf[n] == ' ')
+		n++;
+	for (; buf[n] >= '0' && buf[n] <= '9'; n++)
+		flags = flags * 10 + (buf[n] - '0');
+	return !(flags & PF_EXITING);
 }
 
 /* Seizes the threads of caller's group that are not yet, itself excepted. Returns how
@@ -151,6 +177,7 @@ static long seize_siblings(s32 caller, u64 id)
 		for (at = 0; at < n; at += ((struct dirent64 *)(buf + at))->reclen) {
 			s32 tid = parse_number(((struct dirent64 *)(buf + at))->name);
 			struct tracee *t = tracee_of_tid(tid);
+			int dead;
 			long r;
 
 			if (tid <= 0 || tid == caller || (t && t->id == id))
@@ -158,7 +185,7 @@ static long seize_siblings(s32 caller, u64 id)
 			r = seize(tid, STOPPING, caller, id);
 			if (r == 0) {
 				new++;
-			} else if (!dead(tid)) {
+			} else if (runs(tid, &dead), !dead) {
 				sys1(__NR_close, fd);
 				return r;
 			}
@@ -168,17 +195,17 @@ static long seize_siblings(s32 caller, u64 id)
 }
 
 /* Reports when all siblings stand still and there are no new ones; called whenever one
- * has stopped or ended. One in state D waits in the kernel, for a disk or for the answer
- * to a notification, and meets its interrupt before it runs. */
+ * may have come to that. */
 static void frozen(s32 caller, u64 id)
 {
 	struct { u64 id; } valid = { id };
 	long new;
 	u32 i;
+	int dead;
 
 	do {
 		for (i = 0; i < ntracees; i++)
-			if (tracees[i].id == id && tracees[i].state == STOPPING && state_of(tracees[i].tid) != 'D')
+			if (tracees[i].id == id && tracees[i].state == STOPPING && runs(tracees[i].tid, &dead))
 				return;
 		new = seize_siblings(caller, id);
 	} while (new > 0);
@@ -190,8 +217,30 @@ static void frozen(s32 caller, u64 id)
 		tracee_thaw(id);
 		no_exec(id, NO_EXEC_REFUSED, new);
 	} else {
+		for (i = 0; i < ntracees; i++)
+			if (tracees[i].id == id && tracees[i].state == STOPPING)
+				tracees[i].state = HELD;
 		report(MSG_FROZEN, id, 0, 0);
 	}
+}
+
+int tracee_stopping(void)
+{
+	u32 i;
+	for (i = 0; i < ntracees; i++)
+		if (tracees[i].state == STOPPING)
+			return 1;
+	return 0;
+}
+
+void tracee_recheck(void)
+{
+	u32 i;
+	for (i = 0; i < ntracees; i++)
+		if (tracees[i].state == STOPPING) {
+			frozen(tracees[i].caller, tracees[i].id);
+			return;
+		}
 }
 
 void tracee_freeze(s32 tid, u64 id) { frozen(tid, id); }
@@ -202,9 +251,10 @@ void tracee_freeze(s32 tid, u64 id) { frozen(tid, id); }
  * when the exec has failed; before 5.19, without WAIT_KILLABLE_RECV, it would
  * cancel the notification. If the notification is gone, tid may by now be
  * somebody else, who is let go at the stop that the interrupt makes. */
-void tracee_approve(s32 tid, s32 tgid, u64 id)
+void tracee_approve(s32 tid, s32 tgid, u64 id, const char *cmdline, u32 len)
 {
 	struct { u64 id; s64 val; s32 error; u32 flags; } answer = { id, 0, 0, 1 };
+	struct tracee *t;
 	long r = seize(tid, CALLER, tid, id);
 
 	if (r < 0) {
@@ -212,10 +262,16 @@ void tracee_approve(s32 tid, s32 tgid, u64 id)
 		no_exec(id, r == -ESRCH ? NO_EXEC_GONE : NO_EXEC_REFUSED, r);
 		return;
 	}
-	tracee_of_tid(tid)->tgid = tgid;
+	t = tracee_of_tid(tid);
+	t->tgid = tgid;
+	if (len && ~slots) {
+		t->len = len;
+		t->slot = (u32)__builtin_ctzll(~slots);
+		slots |= 1ull << t->slot;
+		memcpy(cmdlines[t->slot], cmdline, len);
+	}
 	r = sys3(__NR_ioctl, listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
 	if (r < 0) {
-		struct tracee *t = tracee_of_tid(tid);
 		t->state = THAWING;
 		t->id = 0;
 		tracee_thaw(id);
@@ -278,6 +334,32 @@ static struct tracee *reported(s32 tid)
 	return t;
 }
 
+/* Whether the arguments of a task at its exec stop are those that its caller was approved
+ * with. Nobody else has the memory in which they are. */
+static int as_approved(struct tracee *t)
+{
+	static char now[CMDLINE_MAX + 1];
+	char path[PATH_BYTES];
+	u32 have = 0, i;
+	long fd, n;
+
+	if (!t->len)
+		return 0;
+	format_path(path, "/proc/", t->tid, "/cmdline");
+	fd = sys4(__NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return 0;
+	while (have < sizeof now && (n = sys3(__NR_read, fd, now + have, sizeof now - have)) > 0)
+		have += (u32)n;
+	sys1(__NR_close, fd);
+	if (have != t->len)
+		return 0;
+	for (i = 0; i < have; i++)
+		if (now[i] != cmdlines[t->slot][i])
+			return 0;
+	return 1;
+}
+
 /* The exec has taken place: former is what its task was called before, tid its name now. */
 static void executed(s32 former, s32 tid)
 {
@@ -293,9 +375,11 @@ static void executed(s32 former, s32 tid)
 		detach(t);
 		return;
 	}
-	m.type = MSG_EXEC;
+	m.type = as_approved(t) ? MSG_RAN : MSG_EXEC;
 	m.pid = tid;
 	m.id = t->id;
+	if (m.type == MSG_RAN)
+		detach(t);
 	send_message(&m, -1);
 }
 
@@ -320,6 +404,9 @@ void tracee_stopped(s32 tid, s32 status)
 	case STOPPING:
 		t->state = FROZEN;
 		frozen(t->caller, t->id);
+		break;
+	case HELD:
+		t->state = FROZEN;
 		break;
 	case FROZEN:
 		break;

@@ -123,11 +123,13 @@ static int reap(void)
 
 static void take_order(void)
 {
-	struct order o = { 0 };
-	long n = sys4x(__NR_recvfrom, fd_of(FD_CTL), &o, sizeof o, MSG_DONTWAIT);
+	static struct { struct order o; char cmdline[CMDLINE_MAX]; } in;
+	struct order o;
+	long n = sys4x(__NR_recvfrom, fd_of(FD_CTL), &in, sizeof in, MSG_DONTWAIT);
 
-	if (n != sizeof o)
+	if (n < (long)sizeof o)
 		return;
+	o = in.o;
 	switch (o.type) {
 	case ORDER_GO:
 		gate = 1;
@@ -140,7 +142,7 @@ static void take_order(void)
 		tracee_thaw(o.id);
 		break;
 	case ORDER_APPROVE:
-		tracee_approve(o.tid, o.tgid, o.id);
+		tracee_approve(o.tid, o.tgid, o.id, in.cmdline, (u32)n - sizeof o);
 		break;
 	case ORDER_RELEASE:
 	case ORDER_REFUSE:
@@ -152,14 +154,20 @@ static void take_order(void)
 static void parent_loop(int sigfd)
 {
 	struct pollfd fds[2];
+	struct timespec again = { 0, 0 };
 	char sink[512];
+	long n;
 
 	fds[0].fd = sigfd;
 	fds[1].fd = fd_of(FD_CTL);
 	while (!reap()) {
 		fds[0].events = fds[1].events = POLLIN;
 		fds[0].revents = fds[1].revents = 0;
-		if (sys_poll(fds, 2) < 0)
+		again.nsec = 5 * 1000 * 1000;
+		n = sys_poll(fds, 2, tracee_stopping() ? &again : 0);
+		if (n == 0)
+			tracee_recheck();
+		if (n <= 0)
 			continue;
 		if (fds[0].revents & POLLNVAL)
 			sys1(__NR_exit_group, 3); /* a bug; the killer ends the sandbox */
@@ -231,7 +239,7 @@ static int read_request(void)
 
 	do {
 		long n;
-		if (sys_poll(fds, 2) < 0)
+		if (sys_poll(fds, 2, 0) < 0)
 			continue;
 		if (fds[1].revents)
 			return -1;

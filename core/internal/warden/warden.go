@@ -200,13 +200,13 @@ func (w *Warden) dead() bool {
 	return err == nil && fds[0].Revents == 0 && fds[1].Revents != 0
 }
 
-func (w *Warden) tell(kind uint32, tid, tgid int32, id uint64) error {
+func (w *Warden) tell(kind uint32, tid, tgid int32, id uint64, rest ...byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return ErrGone
 	}
-	_, err := w.push(encodeOrder(kind, tid, tgid, id), 0)
+	_, err := w.push(append(encodeOrder(kind, tid, tgid, id), rest...), 0)
 	return err
 }
 
@@ -221,10 +221,19 @@ func (w *Warden) Freeze(tid int32, id uint64) error { return w.tell(orderFreeze,
 func (w *Warden) Thaw(id uint64) error { return w.tell(orderThaw, 0, 0, id) }
 
 // Approve has thread tid of group tgid traced and notification id answered with
-// "continue". One of Exec and NoExec follows, with that id.
-func (w *Warden) Approve(tid, tgid int32, id uint64) error {
-	return w.tell(orderApprove, tid, tgid, id)
+// "continue". One of Ran, Exec and NoExec follows, with that id. cmdline is what
+// /proc/PID/cmdline will hold when the exec is what was approved: then it is Ran, and the
+// new image runs already. One that is longer than CmdlineMax is left to the caller of
+// Release.
+func (w *Warden) Approve(tid, tgid int32, id uint64, cmdline []byte) error {
+	if len(cmdline) > CmdlineMax {
+		cmdline = nil
+	}
+	return w.tell(orderApprove, tid, tgid, id, cmdline...)
 }
+
+// CmdlineMax is the longest command line that the warden compares itself, in bytes.
+const CmdlineMax = cmdlineMax
 
 // Release lets the new image at the exec stop run.
 func (w *Warden) Release(id uint64) error { return w.tell(orderRelease, 0, 0, id) }

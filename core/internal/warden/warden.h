@@ -37,10 +37,14 @@ void killer_main(void);
 /* tracee.c, run by the parent */
 void tracee_freeze(s32 tid, u64 id);
 void tracee_thaw(u64 id);
-void tracee_approve(s32 tid, s32 tgid, u64 id);
+void tracee_approve(s32 tid, s32 tgid, u64 id, const char *cmdline, u32 len);
 void tracee_settle(u32 order, u64 id);
 void tracee_stopped(s32 tid, s32 status);
 void tracee_died(s32 tid);
+/* Whether a freeze is under way; and looks at one again. For a leader that ends while
+ * others of its group live, of which nothing tells: wait(2) is for whole groups. */
+int tracee_stopping(void);
+void tracee_recheck(void);
 
 /* parent: to the host, with fd unless it is -1 */
 void send_message(struct message *m, int fd);
