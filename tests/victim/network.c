@@ -238,6 +238,23 @@ static void abstract(const char *word)
 	TRY("abstract-sendto", sendto(fd, word, strlen(word), 0, (struct sockaddr *)&a, len));
 }
 
+/* Listens while another task waits for the verdict about its exec. */
+static void beside(int port)
+{
+	union address a;
+	socklen_t len = fill(&a, AF_INET, "127.0.0.1", port);
+	int fd = socket(AF_INET, SOCK_STREAM, 0), status;
+	pid_t pid = fork();
+	if (pid == 0) {
+		execl("/bin/true", "true", "wait", (char *)NULL);
+		_exit(1);
+	}
+	TRY("bind-granted", bind(fd, &a.any, len));
+	TRY("listen", listen(fd, 1));
+	say("accepted", accept(fd, NULL, NULL) >= 0);
+	say("waited", waitpid(pid, &status, 0) == pid && status == 0);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 3)
@@ -245,6 +262,8 @@ int main(int argc, char **argv)
 	int first = atoi(argv[2]), second = argc > 3 ? atoi(argv[3]) : 0;
 	if (!strcmp(argv[1], "reach"))
 		reach(first, second);
+	else if (!strcmp(argv[1], "beside") && argc > 2)
+		beside(atoi(argv[2]));
 	else if (!strcmp(argv[1], "serve"))
 		serve(first, second);
 	else if (!strcmp(argv[1], "race"))
