@@ -118,6 +118,9 @@ func (p *Plan) grants(policy *Policy) landlock.Grants {
 
 func (p *Plan) compileFilter(policy *Policy) error {
 	p.trapped = slices.Clone(p.events)
+	if p.judgesExec() {
+		p.trapped = slices.Clone(execEvents) // see handler.Exec.Silent
+	}
 	if p.trapsListen = p.needsListen(); p.trapsListen {
 		p.trapped = append(p.trapped, "listen")
 	}

@@ -116,7 +116,7 @@ func TestTrapped(t *testing.T) {
 		{"nothing", func(p *Policy) {}, nil},
 		{"events without policy_fn", func(p *Policy) { p.PolicyEvents = []string{"execve"} }, nil},
 		{"policy_fn", func(p *Policy) { p.PolicyFn = allow }, []string{"execve", "execveat"}},
-		{"one event", func(p *Policy) { p.PolicyFn, p.PolicyEvents = allow, []string{"execveat", "execveat"} }, []string{"execveat"}},
+		{"one event", func(p *Policy) { p.PolicyFn, p.PolicyEvents = allow, []string{"execveat", "execveat"} }, []string{"execve", "execveat"}},
 		{"no event", func(p *Policy) { p.PolicyFn, p.PolicyEvents = allow, []string{} }, nil},
 		{"connect", func(p *Policy) { p.NetAllow = []string{"tcp://:80"} }, []string{"listen"}},
 		{"bind", func(p *Policy) { p.NetAllowBind = []string{"80"} }, []string{"listen"}},

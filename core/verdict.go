@@ -26,11 +26,14 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 		Decider:  execDecider{s}, Tracer: s.warden, Log: s.logf, FreezeTimeout: s.verdicts.tick(),
 		Weak: s.plan.argvWeak, Blind: s.plan.argvOpen || !hostKernel().WaitKillableRecv,
 	}
-	if s.plan.judges("execve") {
-		hs[unix.SYS_EXECVE] = s.exec.Handle
-	}
-	if s.plan.judges("execveat") {
-		hs[unix.SYS_EXECVEAT] = s.exec.Handle
+	if s.plan.judgesExec() {
+		s.exec.Silent = -1
+		for name, nr := range map[string]int32{"execve": unix.SYS_EXECVE, "execveat": unix.SYS_EXECVEAT} {
+			hs[nr] = s.exec.Handle
+			if !s.plan.judges(name) {
+				s.exec.Silent = nr
+			}
+		}
 	}
 	return hs
 }

@@ -282,6 +282,32 @@ func TestLeavingLeader(t *testing.T) {
 	})
 }
 
+// Section 3: threads of one group that execute at once, by calls that are judged and by
+// one that is not, hold each other up for no longer than it takes.
+func TestExecsAtOnce(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		n := rounds() / 5
+		for _, events := range [][]string{nil, {"execve"}, {"execveat"}} {
+			var j judge
+			p := j.policy()
+			p.PolicyEvents = events
+			r := inside(t, p, victim("argv"), "together", fmt.Sprint(n))
+			if got := attempts(string(r.Stdout)); got["good"].result != int64(n) {
+				t.Errorf("%v: %+v, %q", events, got, r.Log)
+			}
+			for _, e := range j.events {
+				if events != nil && e.Syscall != events[0] {
+					t.Errorf("%v: an event of %s", events, e.Syscall)
+				}
+			}
+			r = inside(t, p, victim("argv"), "failing-together", fmt.Sprint(n/10))
+			if got := attempts(string(r.Stdout)); got["enoent"].result != int64(n/10*8) {
+				t.Errorf("%v: %+v, %q", events, got, r.Log)
+			}
+		}
+	})
+}
+
 // Where the arguments can't be protected, because somebody else traces the caller, the
 // caller hides its memory, or the policy allows debuggers, the exec is denied or, under
 // "landlock", judged without them.

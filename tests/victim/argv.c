@@ -443,6 +443,64 @@ static void leaving(int rounds)
 	say("good", good);
 }
 
+/* Four threads execute at once, and one of them wins; half of them by the other call. */
+static pthread_barrier_t all;
+static void *at_once(void *p)
+{
+	char *args[] = { self, (char *)"say", (char *)"good", NULL };
+	pthread_barrier_wait(&all);
+	if (p)
+		syscall(SYS_execveat, AT_FDCWD, self, args, environ, 0);
+	else
+		execv(self, args);
+	_exit(1);
+}
+
+static void together(int rounds)
+{
+	int status, good = 0;
+	for (int i = 0; i < rounds; i++) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			pthread_t t;
+			pthread_barrier_init(&all, NULL, 4);
+			for (intptr_t k = 1; k < 4; k++)
+				pthread_create(&t, NULL, at_once, (void *)(k % 2));
+			at_once(NULL);
+		}
+		good += waitpid(pid, &status, 0) == pid && status == 7 << 8;
+	}
+	say("good", good);
+}
+
+/* Several threads whose execs fail, all the time. */
+static void *fail_always(void *rounds)
+{
+	char *args[] = { self, (char *)"say", (char *)"good", NULL };
+	intptr_t enoent = 0;
+	for (intptr_t i = 0; i < (intptr_t)rounds; i++) {
+		pid_t pid = vfork();
+		if (pid == 0)
+			_exit(0);
+		enoent += execv("/usr/nothing", args) == -1 && errno == ENOENT;
+		if (pid > 0)
+			waitpid(pid, NULL, 0);
+	}
+	return (void *)enoent;
+}
+
+static void failing_together(int rounds)
+{
+	pthread_t t[8];
+	void *r;
+	intptr_t enoent = 0;
+	for (int i = 0; i < 8; i++)
+		pthread_create(&t[i], NULL, fail_always, (void *)(intptr_t)rounds);
+	for (int i = 0; i < 8; i++)
+		pthread_join(t[i], &r), enoent += (intptr_t)r;
+	say("enoent", enoent);
+}
+
 /* Traces a task from outside, so that nobody else can, from when it has become a shell
  * and its exec is over until its end. */
 static void attach(pid_t pid)
@@ -535,6 +593,10 @@ int main(int argc, char **argv)
 		doomed(rounds);
 	else if (!strcmp(argv[1], "leaving"))
 		leaving(rounds);
+	else if (!strcmp(argv[1], "together"))
+		together(rounds);
+	else if (!strcmp(argv[1], "failing-together"))
+		failing_together(rounds);
 	else if (!strcmp(argv[1], "attach"))
 		attach(rounds);
 	else if (!strcmp(argv[1], "hidden"))

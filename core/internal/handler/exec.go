@@ -75,6 +75,10 @@ type Exec struct {
 	Weak bool
 	// Blind: no argv can be.
 	Blind bool
+	// Silent is the number of the call that is not judged, -1 for none. It is followed all
+	// the same: a thread that executes waits for its siblings to be reaped, and the tracer
+	// that should, when it seizes one of them for another's exec, waits for that thread.
+	Silent int32
 
 	mu      sync.Mutex           // guards what follows
 	flying  map[uint64]*approval // approved, outcome unknown; by notification id
@@ -83,7 +87,7 @@ type Exec struct {
 
 // maxFlying bounds the approved execs in flight, so that orders and reports
 // never fill the warden's socket: neither side may wait for the other there.
-const maxFlying = 64
+const maxFlying = 32
 
 // approval is an exec between its verdict and its outcome.
 type approval struct {
@@ -93,6 +97,7 @@ type approval struct {
 	task    task
 	argv    commandLine // what was approved
 
+	silent     bool        // not judged: followed for the sake of the judged ones
 	record     int         // set on the deciding thread, before an answer that allows
 	unreadable atomic.Bool // the arguments are
 
@@ -107,10 +112,19 @@ func (e *Exec) Handle(r *notify.Request) {
 	}
 	r.Listener().Hold()
 	if e.Blind && r.Claim() {
-		e.askBlind(a)
+		if r.Data.Nr == e.Silent {
+			r.ContinueClaimed()
+			r.Listener().Release()
+		} else {
+			e.askBlind(a)
+		}
 		return
 	}
-	e.Decider.Ask(func() (*ExecEvent, unix.Errno) { return e.decode(a) }, func(errno unix.Errno) {
+	decode := e.decode
+	if a.silent = r.Data.Nr == e.Silent; a.silent {
+		decode = e.decodeSilent
+	}
+	e.Decider.Ask(func() (*ExecEvent, unix.Errno) { return decode(a) }, func(errno unix.Errno) {
 		switch {
 		case a.unreadable.Load() && e.Weak && r.Claim():
 			e.askBlind(a)
@@ -145,6 +159,16 @@ func (e *Exec) decode(a *approval) (*ExecEvent, unix.Errno) {
 	ev := &ExecEvent{Syscall: a.syscall, PID: task.tgid, PPID: task.ppid, Argv: argv}
 	a.record = e.Recorder.Add(ev, ExecDenied)
 	return ev, 0
+}
+
+// decodeSilent has no event: the exec is allowed.
+func (e *Exec) decodeSilent(a *approval) (*ExecEvent, unix.Errno) {
+	task, err := readTask(a.r.TID)
+	if err != nil || !a.r.Valid() {
+		return nil, unix.EPERM // nobody is there to hear it
+	}
+	a.task, a.record = task, -1
+	return nil, 0
 }
 
 // askBlind has a claimed request judged without its arguments. Allowed, the kernel reads
@@ -212,7 +236,7 @@ func (e *Exec) fly() {
 // would end anyway. A caller that has none, as every child of fork(2) and vfork(2), can't
 // get any while it waits. e.mu is held.
 func (e *Exec) begin(a *approval) error {
-	if a.task.threads == 1 {
+	if a.task.threads == 1 || a.silent {
 		return e.Tracer.Approve(int32(a.r.TID), int32(a.task.tgid), a.r.ID, a.argv.short)
 	}
 	a.thaw = a.r.Listener().After(e.FreezeTimeout, func() {
@@ -290,9 +314,16 @@ func (e *Exec) landed(a *approval) {
 func (e *Exec) Outcome(m warden.Message) {
 	e.mu.Lock()
 	a := e.flying[m.ID]
-	if a != nil && m.Type == warden.Exec {
+	if m.Type == warden.Exec {
 		e.mu.Unlock()
-		e.prove(a, m.PID)
+		switch {
+		case a == nil:
+			_ = e.Tracer.Refuse(m.ID) // nobody waits for it: it may not run
+		case a.silent:
+			e.settle(a, true)
+		default:
+			e.prove(a, m.PID)
+		}
 		return
 	}
 	if a != nil && m.Type == warden.Ran {
@@ -315,6 +346,11 @@ func (e *Exec) Outcome(m warden.Message) {
 		e.Recorder.Settle(a.record, ExecFailed)
 	case warden.ExecRefused:
 		e.Recorder.Settle(a.record, ExecDenied)
+	}
+	if m.Reason == warden.ExecRefused && a.silent {
+		a.r.ContinueClaimed()
+		e.landed(a)
+		return
 	}
 	if m.Reason == warden.ExecRefused && e.Weak {
 		e.stopDeadline(a)

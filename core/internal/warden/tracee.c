@@ -28,7 +28,7 @@ static struct tracee {
 static u32 ntracees;
 
 /* What callers have to have become; the host lets no more fly at once. */
-enum { SLOTS = 64 };
+enum { SLOTS = 64 }; /* at least handler.maxFlying */
 static char cmdlines[SLOTS][CMDLINE_MAX];
 static u64 slots; /* a bit for each that is taken */
 
@@ -126,6 +126,12 @@ void tracee_thaw(u64 id)
 	}
 }
 
+/* Whether the caller of a notification still waits, and its number is still its own. */
+static int waits(u64 id)
+{
+	return sys3(__NR_ioctl, listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
+}
+
 enum { PF_EXITING = 4 };
 
 /* Whether a thread could run an instruction of its own before it meets its interrupt. Not
@@ -198,7 +204,6 @@ static long seize_siblings(s32 caller, u64 id)
  * may have come to that. */
 static void frozen(s32 caller, u64 id)
 {
-	struct { u64 id; } valid = { id };
 	long new;
 	u32 i;
 	int dead;
@@ -210,7 +215,7 @@ static void frozen(s32 caller, u64 id)
 		new = seize_siblings(caller, id);
 	} while (new > 0);
 	/* Without the caller, these may have been somebody else's threads. */
-	if (sys3(__NR_ioctl, listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &valid) < 0) {
+	if (!waits(id)) {
 		tracee_thaw(id);
 		no_exec(id, NO_EXEC_GONE, -ESRCH);
 	} else if (new < 0) {
@@ -243,7 +248,13 @@ void tracee_recheck(void)
 		}
 }
 
-void tracee_freeze(s32 tid, u64 id) { frozen(tid, id); }
+void tracee_freeze(s32 tid, u64 id)
+{
+	if (waits(id))
+		frozen(tid, id);
+	else
+		no_exec(id, NO_EXEC_GONE, -ESRCH);
+}
 
 /* ---- the caller ------------------------------------------------------------ */
 
@@ -255,9 +266,12 @@ void tracee_approve(s32 tid, s32 tgid, u64 id, const char *cmdline, u32 len)
 {
 	struct { u64 id; s64 val; s32 error; u32 flags; } answer = { id, 0, 0, 1 };
 	struct tracee *t;
-	long r = seize(tid, CALLER, tid, id);
+	int dead;
+	long r = waits(id) ? seize(tid, CALLER, tid, id) : -ESRCH;
 
 	if (r < 0) {
+		if (runs(tid, &dead), dead)
+			r = -ESRCH;
 		tracee_thaw(id);
 		no_exec(id, r == -ESRCH ? NO_EXEC_GONE : NO_EXEC_REFUSED, r);
 		return;

@@ -43,7 +43,8 @@ type Spec struct {
 type Warden struct {
 	ctl, order, pidfd int
 	pid               int
-	mu                sync.Mutex // guards the descriptors against Close
+	pauses            sync.Mutex // held over an order to the killer and its acknowledgement
+	mu                sync.Mutex // guards the descriptors against Close; nothing waits under it
 	closed            bool
 }
 
@@ -74,6 +75,8 @@ func Start(s *Spec) (*Warden, error) {
 	}
 	mine = append(mine, order[1])
 	w := &Warden{ctl: sys.Opened(ctl[0]), order: sys.Opened(order[0]), pidfd: -1}
+	// The kernel doubles it: room for the orders of all execs in flight, socket(7).
+	_ = unix.SetsockoptInt(w.ctl, unix.SOL_SOCKET, unix.SO_SNDBUF, 208<<10)
 	host, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
 		w.Close()
@@ -206,7 +209,10 @@ func (w *Warden) tell(kind uint32, tid, tgid int32, id uint64, rest ...byte) err
 	if w.closed {
 		return ErrGone
 	}
-	_, err := w.push(append(encodeOrder(kind, tid, tgid, id), rest...), 0)
+	_, err := w.push(append(encodeOrder(kind, tid, tgid, id), rest...), unix.MSG_DONTWAIT)
+	if errors.Is(err, unix.EAGAIN) {
+		w.kill() // it takes no orders any more, with room for more than there can be
+	}
 	return err
 }
 
@@ -246,6 +252,11 @@ func (w *Warden) Refuse(id uint64) error { return w.tell(orderRefuse, 0, 0, id) 
 func (w *Warden) Kill() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.kill()
+}
+
+// kill is Kill. w.mu is held.
+func (w *Warden) kill() {
 	if !w.closed {
 		// EPIPE: the killer is gone, and with it all the others; EAGAIN: an
 		// order to it is already waiting.
@@ -259,17 +270,20 @@ func (w *Warden) Pause() error  { return w.signal('S') }
 func (w *Warden) Resume() error { return w.signal('C') }
 
 func (w *Warden) signal(order byte) error {
+	w.pauses.Lock()
+	defer w.pauses.Unlock()
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed {
-		return ErrGone
+	fd, err := w.order, error(ErrGone)
+	if !w.closed {
+		_, err = unix.SendmsgN(fd, []byte{order}, nil, nil, unix.MSG_NOSIGNAL)
 	}
-	if _, err := unix.SendmsgN(w.order, []byte{order}, nil, nil, unix.MSG_NOSIGNAL); err != nil {
+	w.mu.Unlock()
+	if err != nil {
 		return ErrGone
 	}
 	var ack [1]byte
-	for {
-		n, err := unix.Read(w.order, ack[:])
+	for { // Close waits for this
+		n, err := unix.Read(fd, ack[:])
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
@@ -312,6 +326,8 @@ func (w *Warden) Reap() {
 // Close gives back the descriptors. Without an End before it, it also ends the
 // sandbox: the killer sees the order socket close.
 func (w *Warden) Close() {
+	w.pauses.Lock()
+	defer w.pauses.Unlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
