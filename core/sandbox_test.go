@@ -1,7 +1,6 @@
 package core
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -514,37 +513,4 @@ func TestRenameAndLinkAcrossDirectories(t *testing.T) {
 			t.Errorf("%s %s", r.Stdout, r.Stderr)
 		}
 	})
-}
-
-func TestRunContext(t *testing.T) {
-	plan := mustCompile(t, policy())
-	cause := errors.New("enough")
-	ctx, cancel := context.WithCancelCause(context.Background())
-	stepped := make(chan struct{})
-	go func() {
-		<-stepped
-		cancel(cause)
-	}()
-	p := policy()
-	p.PolicyFn = func(e *Event, _ *Context) Verdict {
-		if e.Argv[0] == "sleep" {
-			close(stepped)
-		}
-		return Allow
-	}
-	r, err := mustCompile(t, p).RunContext(ctx, Command{Argv: []string{"sh", "-c", "echo out; exec sleep 1000"}, Stdin: -1})
-	if !errors.Is(err, cause) || r.Reason != Killed || string(r.Stdout) != "out\n" {
-		t.Errorf("%+v, %v", r, err)
-	}
-	if r, err := plan.RunContext(ctx, Command{Argv: []string{"true"}, Stdin: -1}); r != nil || !errors.Is(err, cause) {
-		t.Errorf("%+v, %v", r, err)
-	}
-	ctx, stop := context.WithTimeout(context.Background(), time.Millisecond)
-	defer stop()
-	if r, err := plan.RunContext(ctx, Command{Argv: []string{"sleep", "1000"}, Stdin: -1}); err == nil || r != nil && r.Reason != TimedOut {
-		t.Errorf("%+v, %v", r, err)
-	}
-	if r, err := plan.RunContext(context.Background(), Command{Argv: []string{"true"}, Stdin: -1}); err != nil || !r.Success() {
-		t.Errorf("%+v, %v", r, err)
-	}
 }

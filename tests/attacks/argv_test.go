@@ -130,18 +130,18 @@ func TestScripts(t *testing.T) {
 func TestExecOfThreads(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
 		var j judge
-		r := inside(t, j.policy(), victim("argv"), "thread", "good")
+		r := inside(t, j.policy(), victim("threads"), "thread", "good")
 		if r.ExitCode != 7 || string(r.Stdout) != "good\n" {
 			t.Errorf("%+v, %q", r, r.Stdout)
 		}
-		r = inside(t, j.policy(), victim("argv"), "thread", "-")
+		r = inside(t, j.policy(), victim("threads"), "thread", "-")
 		got := attempts(string(r.Stdout))
 		refused(t, got, []string{"thread-exec"}, syscall.EPERM)
 		if r.ExitCode != 0 || got["alive"].result != 1 {
 			t.Errorf("%+v, %q", r, r.Stdout)
 		}
 		n := max(rounds()/100, 10)
-		r = inside(t, j.policy(), victim("argv"), "crowd", fmt.Sprint(n))
+		r = inside(t, j.policy(), victim("threads"), "crowd", fmt.Sprint(n))
 		if got := lines(string(r.Stdout)); got["good"] != 32*n || got["failed 0 0"] != 1 {
 			t.Errorf("%v, %+v", got, r)
 		}
@@ -203,7 +203,7 @@ func TestFailedExecs(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
 		n := rounds() / 2
 		var j judge
-		r := inside(t, j.policy(), victim("argv"), "failures", fmt.Sprint(n))
+		r := inside(t, j.policy(), victim("threads"), "failures", fmt.Sprint(n))
 		got := attempts(string(r.Stdout))
 		for _, name := range []string{"enoent", "eacces", "eperm"} {
 			if got[name].result != int64(n) {
@@ -219,7 +219,7 @@ func TestThousandThreads(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
 		n := max(rounds()/100, 10)
 		var j judge
-		r := inside(t, j.policy(), victim("argv"), "thousand", fmt.Sprint(n))
+		r := inside(t, j.policy(), victim("threads"), "thousand", fmt.Sprint(n))
 		if got := attempts(string(r.Stdout)); got["enoent"].result != int64(n) || r.ExitCode != 7 || lines(string(r.Stdout))["good"] != 1 {
 			t.Errorf("%+v", r)
 		}
@@ -260,8 +260,8 @@ func TestDoomedExecs(t *testing.T) {
 		const n = 100 // more than can be in flight at once
 		var j judge
 		for _, out := range []string{
-			string(inside(t, j.policy(), victim("argv"), "doomed", fmt.Sprint(n)).Stdout),
-			outside(t, victim("argv"), "doomed", fmt.Sprint(n)),
+			string(inside(t, j.policy(), victim("threads"), "doomed", fmt.Sprint(n)).Stdout),
+			outside(t, victim("threads"), "doomed", fmt.Sprint(n)),
 		} {
 			if got := attempts(out); got["ended"].result != n || got["ran"].result != 7<<8 {
 				t.Errorf("%+v", got)
@@ -275,7 +275,7 @@ func TestLeavingLeader(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
 		n := rounds()
 		var j judge
-		r := inside(t, j.policy(), victim("argv"), "leaving", fmt.Sprint(n))
+		r := inside(t, j.policy(), victim("threads"), "leaving", fmt.Sprint(n))
 		if got := attempts(string(r.Stdout)); got["good"].result != int64(n) {
 			t.Errorf("%+v, %q", got, r.Log)
 		}
@@ -291,7 +291,7 @@ func TestExecsAtOnce(t *testing.T) {
 			var j judge
 			p := j.policy()
 			p.PolicyEvents = events
-			r := inside(t, p, victim("argv"), "together", fmt.Sprint(n))
+			r := inside(t, p, victim("threads"), "together", fmt.Sprint(n))
 			if got := attempts(string(r.Stdout)); got["good"].result != int64(n) {
 				t.Errorf("%v: %+v, %q", events, got, r.Log)
 			}
@@ -300,7 +300,7 @@ func TestExecsAtOnce(t *testing.T) {
 					t.Errorf("%v: an event of %s", events, e.Syscall)
 				}
 			}
-			r = inside(t, p, victim("argv"), "failing-together", fmt.Sprint(n/10))
+			r = inside(t, p, victim("threads"), "failing-together", fmt.Sprint(n/10))
 			if got := attempts(string(r.Stdout)); got["enoent"].result != int64(n/10*8) {
 				t.Errorf("%v: %+v, %q", events, got, r.Log)
 			}
@@ -426,7 +426,7 @@ func TestStuckFunction(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := plan.Create(core.Command{Argv: []string{victim("argv"), "crowd", "1"}, Stdin: int(l.w.Fd())})
+		s, err := plan.Create(core.Command{Argv: []string{victim("threads"), "crowd", "1"}, Stdin: int(l.w.Fd())})
 		if err != nil {
 			t.Fatal(err)
 		}

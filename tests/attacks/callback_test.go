@@ -65,7 +65,7 @@ func TestFunctionThatNeverReturns(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := plan.Run(core.Command{Argv: []string{victim("argv"), "crowd", "1000"}, Stdin: int(l.w.Fd())}, 200*time.Millisecond)
+		r, err := plan.Run(core.Command{Argv: []string{victim("threads"), "crowd", "1000"}, Stdin: int(l.w.Fd())}, 200*time.Millisecond)
 		if err != nil || r.Reason != core.TimedOut || !l.ended(t) {
 			t.Errorf("%+v, %v", r, err)
 		}

@@ -140,43 +140,6 @@ static pid_t run(char *const *args)
 	return status;
 }
 
-static void *many(void *rounds)
-{
-	char *args[] = { self, (char *)"say", (char *)"good", NULL };
-	for (intptr_t i = 0; i < (intptr_t)rounds; i++)
-		if (run(args) != 7 << 8)
-			return (void *)1;
-	return NULL;
-}
-
-static void crowd(int rounds)
-{
-	pthread_t t[32];
-	long failed = 0;
-	void *r;
-	for (int i = 0; i < 32; i++)
-		pthread_create(&t[i], NULL, many, (void *)(intptr_t)rounds);
-	for (int i = 0; i < 32; i++)
-		pthread_join(t[i], &r), failed += r != NULL;
-	say("failed", failed);
-}
-
-static void *from_thread(void *word)
-{
-	char *args[] = { self, (char *)"say", word, NULL };
-	TRY("thread-exec", execv(self, args));
-	return NULL;
-}
-
-/* The leader waits; the exec of a thread that is not it takes its id. */
-static void thread(char *word)
-{
-	pthread_t t;
-	pthread_create(&t, NULL, from_thread, word);
-	pthread_join(t, NULL);
-	say("alive", 1);
-}
-
 static long exec_in_child(const char *path, char *const *args)
 {
 	int status, p[2];
@@ -273,83 +236,6 @@ static void ways(void)
 	TRY_FORKED("relative", syscall(SYS_execveat, dir, self + 1, args, environ, 0));
 }
 
-/* Execs that fail after they were allowed, with threads beside them that go on. */
-static volatile unsigned long beats;
-static volatile int quiet;
-static void *beat(void *p)
-{
-	while (!quiet)
-		beats++;
-	return p;
-}
-
-static void failures(int rounds)
-{
-	char *args[] = { self, (char *)"say", (char *)"good", NULL }, *evil[] = { self, (char *)"say", (char *)"evil", NULL };
-	pthread_t t;
-	int enoent = 0, eacces = 0, eperm = 0;
-	pthread_create(&t, NULL, beat, NULL);
-	for (int i = 0; i < rounds; i++) {
-		enoent += execv("/usr/nothing", args) == -1 && errno == ENOENT;
-		eacces += execv("/usr", args) == -1 && errno == EACCES;
-		eperm += execv(self, evil) == -1 && errno == EPERM;
-	}
-	unsigned long before = beats;
-	while (beats == before)
-		sched_yield();
-	quiet = 1;
-	pthread_join(t, NULL);
-	say("enoent", enoent), say("eacces", eacces), say("eperm", eperm);
-}
-
-/* 1,000 threads in each way to be busy or idle, with execs that fail, then one by a
- * thread that is not the leader. */
-static volatile int failing = 1;
-static void *idle(void *p)
-{
-	intptr_t i = (intptr_t)p;
-	char c;
-	int fd[2];
-	if (i % 250 == 0)
-		return beat(NULL);
-	if (i % 3 == 0 && pipe(fd) == 0)
-		return read(fd[0], &c, 1) == 1 ? p : NULL;
-	while (i % 3 == 1)
-		usleep(100000);
-	while (i % 50 == 2 && failing) { /* its children come and go */
-		pid_t pid = vfork();
-		if (pid == 0)
-			_exit(0);
-		if (pid > 0)
-			waitpid(pid, NULL, 0);
-		usleep(1000);
-	}
-	for (;;)
-		pause();
-}
-
-static void thousand(int rounds)
-{
-	char *args[] = { self, (char *)"say", (char *)"good", NULL };
-	pthread_attr_t attr;
-	pthread_t t;
-	int enoent = 0;
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, 1 << 16);
-	for (intptr_t i = 0; i < 1000; i++)
-		if (pthread_create(&t, &attr, idle, (void *)i) != 0)
-			exit(4);
-	for (int i = 0; i < rounds; i++)
-		enoent += execv("/usr/nothing", args) == -1 && errno == ENOENT;
-	unsigned long before = beats;
-	while (beats == before)
-		sched_yield();
-	failing = 0;
-	say("enoent", enoent);
-	pthread_create(&t, &attr, from_thread, args[2]);
-	pthread_join(t, NULL);
-}
-
 /* Callers with the longest command lines that are stopped in the middle of their exec.
  * Others execute, and when they go on their exec has failed as it had to. */
 static void stopped(int rounds)
@@ -384,121 +270,6 @@ static void stopped(int rounds)
 	for (int i = 0; i < rounds; i++)
 		failed += waitpid(pids[i], &status, 0) == pids[i] && status == 5 << 8;
 	say("stopped", stopped), say("failed", failed);
-}
-
-/* Execs by a thread that is not the leader, which waits or has ended, that fail when the
- * other threads are gone already: there is no address space for the new program. */
-static void *doom(void *p)
-{
-	char *args[] = { self, (char *)"say", (char *)"good", NULL };
-	struct rlimit none = { 1 << 16, 1 << 16 };
-	usleep(p ? 1000 : 0); /* let the leader end */
-	setrlimit(RLIMIT_AS, &none);
-	execv(self, args);
-	_exit(1);
-}
-
-static void doomed(int rounds)
-{
-	char *args[] = { self, (char *)"say", (char *)"good", NULL };
-	int status, ended = 0;
-	for (intptr_t i = 0; i < rounds; i++) {
-		pid_t pid = fork();
-		if (pid == 0) {
-			pthread_t t;
-			pthread_create(&t, NULL, doom, (void *)(i % 2));
-			if (i % 2)
-				pthread_exit(NULL);
-			pause();
-		}
-		ended += waitpid(pid, &status, 0) == pid && WIFSIGNALED(status);
-	}
-	say("ended", ended), say("ran", run(args));
-}
-
-/* Execs by a thread while its leader ends. */
-static void *inherit(void *p)
-{
-	char *args[] = { self, (char *)"say", (char *)"good", NULL };
-	for (volatile intptr_t hold = (intptr_t)p; hold > 0; hold--)
-		;
-	execv(self, args);
-	_exit(1);
-}
-
-static void leaving(int rounds)
-{
-	int status, good = 0;
-	for (intptr_t i = 0; i < rounds; i++) {
-		pid_t pid = fork();
-		if (pid == 0) {
-			pthread_t t;
-			pthread_create(&t, NULL, inherit, (void *)(i % 64 * 100));
-			for (volatile int hold = (int)(i / 64 % 64) * 1000; hold > 0; hold--)
-				;
-			pthread_exit(NULL);
-		}
-		good += waitpid(pid, &status, 0) == pid && status == 7 << 8;
-	}
-	say("good", good);
-}
-
-/* Four threads execute at once, and one of them wins; half of them by the other call. */
-static pthread_barrier_t all;
-static void *at_once(void *p)
-{
-	char *args[] = { self, (char *)"say", (char *)"good", NULL };
-	pthread_barrier_wait(&all);
-	if (p)
-		syscall(SYS_execveat, AT_FDCWD, self, args, environ, 0);
-	else
-		execv(self, args);
-	_exit(1);
-}
-
-static void together(int rounds)
-{
-	int status, good = 0;
-	for (int i = 0; i < rounds; i++) {
-		pid_t pid = fork();
-		if (pid == 0) {
-			pthread_t t;
-			pthread_barrier_init(&all, NULL, 4);
-			for (intptr_t k = 1; k < 4; k++)
-				pthread_create(&t, NULL, at_once, (void *)(k % 2));
-			at_once(NULL);
-		}
-		good += waitpid(pid, &status, 0) == pid && status == 7 << 8;
-	}
-	say("good", good);
-}
-
-/* Several threads whose execs fail, all the time. */
-static void *fail_always(void *rounds)
-{
-	char *args[] = { self, (char *)"say", (char *)"good", NULL };
-	intptr_t enoent = 0;
-	for (intptr_t i = 0; i < (intptr_t)rounds; i++) {
-		pid_t pid = vfork();
-		if (pid == 0)
-			_exit(0);
-		enoent += execv("/usr/nothing", args) == -1 && errno == ENOENT;
-		if (pid > 0)
-			waitpid(pid, NULL, 0);
-	}
-	return (void *)enoent;
-}
-
-static void failing_together(int rounds)
-{
-	pthread_t t[8];
-	void *r;
-	intptr_t enoent = 0;
-	for (int i = 0; i < 8; i++)
-		pthread_create(&t[i], NULL, fail_always, (void *)(intptr_t)rounds);
-	for (int i = 0; i < 8; i++)
-		pthread_join(t[i], &r), enoent += (intptr_t)r;
-	say("enoent", enoent);
 }
 
 /* Traces a task from outside, so that nobody else can, from when it has become a shell
@@ -559,10 +330,8 @@ static void killed(int rounds)
 
 int main(int argc, char **argv)
 {
-	if (argc > 2 && !strcmp(argv[1], "say")) {
-		printf("%.64s\n", argv[2]);
+	if (is_say(argc, argv))
 		return 7;
-	}
 	if (argc < 3)
 		return 7;
 	self = argv[0];
@@ -575,28 +344,12 @@ int main(int argc, char **argv)
 		peer_begins(0), race(by_peer, rounds);
 	else if (!strcmp(argv[1], "race-file"))
 		peer_begins(1), race(by_peer, rounds);
-	else if (!strcmp(argv[1], "crowd"))
-		crowd(rounds);
-	else if (!strcmp(argv[1], "thread"))
-		thread(!strcmp(argv[2], "-") ? (char *)"evil" : argv[2]);
 	else if (!strcmp(argv[1], "extremes"))
 		extremes();
 	else if (!strcmp(argv[1], "ways"))
 		ways();
-	else if (!strcmp(argv[1], "failures"))
-		failures(rounds);
 	else if (!strcmp(argv[1], "stopped"))
 		stopped(rounds);
-	else if (!strcmp(argv[1], "thousand"))
-		thousand(rounds);
-	else if (!strcmp(argv[1], "doomed"))
-		doomed(rounds);
-	else if (!strcmp(argv[1], "leaving"))
-		leaving(rounds);
-	else if (!strcmp(argv[1], "together"))
-		together(rounds);
-	else if (!strcmp(argv[1], "failing-together"))
-		failing_together(rounds);
 	else if (!strcmp(argv[1], "attach"))
 		attach(rounds);
 	else if (!strcmp(argv[1], "hidden"))
