@@ -409,18 +409,10 @@ func TestCallerKilled(t *testing.T) {
 func TestStuckFunction(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
 		release, asked := make(chan struct{}), make(chan struct{})
-		p := policy()
-		p.PolicyTimeout = 0
-		first := true
-		p.PolicyFn = func(e *core.Event, _ *core.Context) core.Verdict {
-			if first {
-				first = false
-				return core.Allow
-			}
+		p := allowsOne(func() {
 			close(asked)
 			<-release
-			return core.Allow
-		}
+		})
 		l := newLife(t)
 		plan, err := p.Compile()
 		if err != nil {

@@ -2,6 +2,7 @@ package attacks
 
 import (
 	"net"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -24,12 +25,29 @@ func TestBlockedFunction(t *testing.T) {
 			}
 			return core.Allow
 		}
-		done := make(chan *core.Result)
-		go func() { done <- inside(t, p, victim("network"), "beside", granted) }()
+		plan, err := p.Compile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		listens, tell, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listens.Close()
+		s, err := plan.Create(core.Command{Argv: []string{victim("network"), "beside", granted}, Stdin: int(tell.Fd())})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		tell.Close()
+		s.Start()
 		<-asked
+		if n, err := listens.Read(make([]byte, 1)); n != 1 {
+			t.Fatal(err)
+		}
 		conn, err := net.Dial("tcp", "127.0.0.1:"+granted)
-		for ; err != nil; conn, err = net.Dial("tcp", "127.0.0.1:"+granted) {
-			time.Sleep(time.Millisecond) // until it listens
+		if err != nil {
+			t.Fatal(err)
 		}
 		conn.Close()
 		var j judge
@@ -39,27 +57,36 @@ func TestBlockedFunction(t *testing.T) {
 			}
 		}
 		close(release)
-		got := attempts(string((<-done).Stdout))
+		result, err := s.Wait(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := attempts(string(result.Stdout))
 		if got["listen"].result != 0 || got["accepted"].result != 1 || got["waited"].result != 1 {
 			t.Errorf("%+v", got)
 		}
 	})
 }
 
+// allowsOne is a policy whose function allows the command, and calls then in later events.
+func allowsOne(then func()) *core.Policy {
+	p, first := policy(), true
+	p.PolicyTimeout = 0
+	p.PolicyFn = func(*core.Event, *core.Context) core.Verdict {
+		if !first {
+			then()
+		}
+		first = false
+		return core.Allow
+	}
+	return p
+}
+
 // Tasks that execute all at once under a function that never returns end with their time.
 func TestFunctionThatNeverReturns(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
-		release, first := make(chan struct{}), true
-		p := policy()
-		p.PolicyTimeout = 0
-		p.PolicyFn = func(*core.Event, *core.Context) core.Verdict {
-			if first {
-				first = false
-				return core.Allow
-			}
-			<-release
-			return core.Allow
-		}
+		release := make(chan struct{})
+		p := allowsOne(func() { <-release })
 		l := newLife(t)
 		plan, err := p.Compile()
 		if err != nil {

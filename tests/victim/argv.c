@@ -11,7 +11,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 
 #ifndef AT_EMPTY_PATH
@@ -126,18 +125,6 @@ static void race(void (*exec_round)(void), int rounds)
 			denied++;
 	}
 	say("ran", ran), say("denied", denied), say("killed", killed);
-}
-
-static pid_t run(char *const *args)
-{
-	int status;
-	pid_t pid = vfork();
-	if (pid == 0) {
-		execv(self, args);
-		_exit(1);
-	}
-	waitpid(pid, &status, 0);
-	return status;
 }
 
 static long exec_in_child(const char *path, char *const *args)

@@ -12,18 +12,6 @@
 static char *self;
 extern char **environ;
 
-static pid_t run(char *const *args)
-{
-	int status;
-	pid_t pid = vfork();
-	if (pid == 0) {
-		execv(self, args);
-		_exit(1);
-	}
-	waitpid(pid, &status, 0);
-	return status;
-}
-
 static void *many(void *rounds)
 {
 	char *args[] = { self, (char *)"say", (char *)"good", NULL };

@@ -35,6 +35,19 @@ static inline long say(const char *name, long result)
 		}                                                \
 	} while (0)
 
+/* Executes args in a child and returns its wait status. */
+static inline int run(char *const *args)
+{
+	int status;
+	pid_t pid = vfork();
+	if (pid == 0) {
+		execv(args[0], args);
+		_exit(1);
+	}
+	waitpid(pid, &status, 0);
+	return status;
+}
+
 /* The mode "say" of what executes itself: prints the next argument. */
 static inline int is_say(int argc, char **argv)
 {

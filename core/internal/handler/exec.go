@@ -314,57 +314,49 @@ func (e *Exec) landed(a *approval) {
 func (e *Exec) Outcome(m warden.Message) {
 	e.mu.Lock()
 	a := e.flying[m.ID]
-	if m.Type == warden.Exec {
-		e.mu.Unlock()
-		switch {
-		case a == nil:
-			_ = e.Tracer.Refuse(m.ID) // nobody waits for it: it may not run
-		case a.silent:
-			e.settle(a, true)
-		default:
-			e.prove(a, m.PID)
-		}
-		return
-	}
-	if a != nil && m.Type == warden.Ran {
-		e.Recorder.Settle(a.record, ExecRan)
-		e.landed(a)
-		e.mu.Unlock()
-		return
-	}
-	if a != nil && m.Type == warden.Frozen {
-		e.mu.Unlock()
+	e.mu.Unlock()
+	switch {
+	case m.Type == warden.Exec && a == nil:
+		_ = e.Tracer.Refuse(m.ID) // nobody waits for it: it may not run
+	case a == nil:
+	case m.Type == warden.Exec && a.silent:
+		e.settle(a, true)
+	case m.Type == warden.Exec:
+		e.prove(a, m.PID)
+	case m.Type == warden.Frozen:
 		go e.frozen(a) // the caller's memory may be slow
-		return
+	default:
+		e.over(a, m)
 	}
+}
+
+// over takes the report that ends a flight: the program runs, or there was no exec.
+func (e *Exec) over(a *approval, m warden.Message) {
+	e.mu.Lock()
 	defer e.mu.Unlock()
-	if a == nil {
-		return
+	if e.flying[a.r.ID] != a {
+		return // denied meanwhile
 	}
-	switch m.Reason {
-	case warden.ExecFailed:
+	e.stopDeadline(a)
+	switch {
+	case m.Type == warden.Ran:
+		e.Recorder.Settle(a.record, ExecRan)
+	case m.Reason == warden.ExecFailed:
 		e.Recorder.Settle(a.record, ExecFailed)
-	case warden.ExecRefused:
-		e.Recorder.Settle(a.record, ExecDenied)
-	}
-	if m.Reason == warden.ExecRefused && a.silent {
+	case m.Reason == warden.ExecRefused && a.silent:
 		a.r.ContinueClaimed()
-		e.landed(a)
-		return
-	}
-	if m.Reason == warden.ExecRefused && e.Weak {
-		e.stopDeadline(a)
-		delete(e.flying, a.r.ID)
-		e.fly()
-		e.askBlind(a)
-		return
-	}
-	if m.Reason == warden.ExecRefused {
+	case m.Reason == warden.ExecRefused:
+		e.Recorder.Settle(a.record, ExecDenied)
+		if e.Weak {
+			delete(e.flying, a.r.ID)
+			e.fly()
+			e.askBlind(a)
+			return
+		}
 		e.Log("%s %s of process %d denied: it can't be traced (%v), so its arguments can't be protected",
 			a.syscall, a.argv.brief, a.task.tgid, unix.Errno(m.Errno))
 		a.r.AnswerClaimed(0, unix.EPERM)
 	}
-	e.stopDeadline(a)
 	e.landed(a)
 }
 

@@ -62,10 +62,16 @@ static void report(enum message_type type, u64 id, enum no_exec what, long err)
 
 static void no_exec(u64 id, enum no_exec what, long err) { report(MSG_NO_EXEC, id, what, err); }
 
-static void forget(struct tracee *t)
+static void drop_cmdline(struct tracee *t)
 {
 	if (t->len)
 		slots &= ~(1ull << t->slot);
+	t->len = 0;
+}
+
+static void forget(struct tracee *t)
+{
+	drop_cmdline(t);
 	*t = tracees[--ntracees];
 }
 
@@ -100,6 +106,7 @@ static long seize(s32 tid, enum state state, s32 caller, u64 id)
 		/* Fails for one that is about to end. */
 		sys4(__NR_ptrace, PTRACE_INTERRUPT, tid, 0, 0);
 	}
+	drop_cmdline(t); /* of an approval before */
 	t->state = state;
 	t->caller = caller;
 	t->id = id;
