@@ -24,8 +24,6 @@ static void child_limits(void)
 		u64 none[2] = { 0, 0 };
 		check(STEP_CORE_LIMIT, sys4(__NR_prlimit64, 0, RLIMIT_CORE, none, 0));
 	}
-	if (req->flags & REQ_AFFINITY)
-		check(STEP_AFFINITY, sys3(__NR_sched_setaffinity, 0, CPU_BYTES, req->cpus));
 	if (req->flags & REQ_NO_THP)
 		check(STEP_THP, sys5(__NR_prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0));
 	if (req->flags & REQ_NO_RANDOMIZE) {
@@ -33,6 +31,29 @@ static void child_limits(void)
 		check(STEP_PERSONALITY, old);
 		check(STEP_PERSONALITY, sys1(__NR_personality, old | ADDR_NO_RANDOMIZE));
 	}
+}
+
+/* The policy's CPUs, or the host's. A task whose affinity was never set follows its
+ * cpuset when that grows, sched_setaffinity(2); so does one that was given all CPUs. */
+static void child_cpus(void)
+{
+	static u8 all[CPU_BYTES], now[CPU_BYTES];
+	int i, same = 1;
+
+	if (req->flags & REQ_AFFINITY) {
+		check(STEP_AFFINITY, sys3(__NR_sched_setaffinity, 0, CPU_BYTES, req->cpus));
+		return;
+	}
+	if (!confined_to_cpu)
+		return;
+	for (i = 0; i < CPU_BYTES; i++)
+		all[i] = 0xff;
+	check(STEP_AFFINITY, sys3(__NR_sched_setaffinity, 0, CPU_BYTES, all));
+	check(STEP_AFFINITY, sys3(__NR_sched_getaffinity, 0, CPU_BYTES, now));
+	for (i = 0; i < CPU_BYTES; i++)
+		same &= now[i] == host_cpus[i];
+	if (!same)
+		check(STEP_AFFINITY, sys3(__NR_sched_setaffinity, 0, CPU_BYTES, host_cpus));
 }
 
 /* Under no_new_privs an exec gains no capability, so lowering the sets once is
@@ -98,6 +119,7 @@ void child_main(void)
 	check(STEP_NO_NEW_PRIVS, sys5(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 	if (req->flags & REQ_RULESET)
 		check(STEP_LANDLOCK, sys2(__NR_landlock_restrict_self, fd_of(FD_RULESET), 0));
+	child_cpus();
 	child_filter();
 
 	if (req->flags & (REQ_LISTENER | REQ_PARK)) {

@@ -48,13 +48,13 @@ const (
 	StepTerminal
 	StepCwd
 	StepCoreLimit
-	StepAffinity
 	StepTHP
 	StepPersonality
 	StepCloseRange
 	StepCapabilities
 	StepNoNewPrivs
 	StepLandlock
+	StepAffinity
 	StepSeccomp
 	StepNoFile
 	StepExec
@@ -63,9 +63,9 @@ const (
 
 var stepNames = [...]string{
 	"none", "request", "killer domain", "killer proof", "clone of the killer", "clone of the command",
-	"setsid", "tcsetpgrp", "fchdir", "setrlimit(RLIMIT_CORE)", "sched_setaffinity", "prctl(PR_SET_THP_DISABLE)",
+	"setsid", "tcsetpgrp", "fchdir", "setrlimit(RLIMIT_CORE)", "prctl(PR_SET_THP_DISABLE)",
 	"personality(ADDR_NO_RANDOMIZE)", "close_range", "capset", "prctl(PR_SET_NO_NEW_PRIVS)", "landlock_restrict_self",
-	"seccomp", "setrlimit(RLIMIT_NOFILE)", "execve", "walk of the children",
+	"sched_setaffinity", "seccomp", "setrlimit(RLIMIT_NOFILE)", "execve", "walk of the children",
 }
 
 func (s Step) String() string {

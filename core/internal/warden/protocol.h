@@ -71,13 +71,13 @@ enum step { /* in the order they are taken */
 	STEP_TERMINAL,
 	STEP_CWD,
 	STEP_CORE_LIMIT,
-	STEP_AFFINITY,
 	STEP_THP,
 	STEP_PERSONALITY,
 	STEP_CLOSE_RANGE,
 	STEP_CAPABILITIES,
 	STEP_NO_NEW_PRIVS,
 	STEP_LANDLOCK,
+	STEP_AFFINITY,
 	STEP_SECCOMP,
 	STEP_NOFILE,
 	STEP_EXEC,
@@ -131,7 +131,7 @@ struct message {
 	s32 error;     /* errno */
 	s32 status;    /* MSG_END: wait status of the command */
 	u32 step;      /* MSG_END: enum step that failed */
-	u32 ended_by;  /* MSG_END: 1 when the killer's domain ended it, 2 the walk */
+	u32 ended_by;  /* MSG_END: 1 the command itself or the killer's domain, 2 the walk */
 	s32 killer;    /* MSG_CREATED: pid of the killer */
 	u64 user_usec, system_usec, max_rss; /* MSG_END: getrusage(2), bytes */
 };

@@ -13,6 +13,8 @@ extern char **argv, **envp, *path;
 extern void *filter;
 extern u32 nfds; /* the command's descriptors are 0 … nfds-1 */
 extern s32 parent_pidfd;
+extern u8 host_cpus[CPU_BYTES]; /* that the host may run on, if the parent is */
+extern int confined_to_cpu;     /* to one of them */
 
 /* progress: CREATING until the child is confined, then CONFINED; 0 once it has
  * exec'd or died, or the killer died (CLONE_CHILD_CLEARTID). Non-private futex:
