@@ -41,7 +41,7 @@ static void killer_domain(void)
 static void killer_descriptors(void)
 {
 	check(STEP_CLOSE_RANGE, sys3(__NR_close_range, 0, fd_of(FD_CTL), CLOSE_RANGE_UNSHARE));
-	sys3(__NR_dup3, child_pidfd, fd_of(FD_RULESET), O_CLOEXEC);
+	sys3(__NR_dup3, req->flags & REQ_LISTENER ? child_pidfd : leftovers, fd_of(FD_RULESET), O_CLOEXEC);
 	sys3(__NR_dup3, parent_pidfd, fd_of(FD_CWD), O_CLOEXEC);
 	sys3(__NR_close_range, fd_of(FD_SLOTS), ~0u, 0);
 }
@@ -64,14 +64,14 @@ static int killer_order(int events)
 
 void killer_main(void)
 {
-	u64 flags = CLONE_VM | CLONE_PARENT | CLONE_PIDFD | CLONE_CHILD_CLEARTID | SIGCHLD;
+	u64 flags = CLONE_VM | CLONE_PARENT | CLONE_CHILD_CLEARTID | SIGCHLD;
 	struct pollfd fds[4];
 	long r;
 
 	if (req->killer_scope)
 		killer_domain();
 	if (req->flags & REQ_LISTENER)
-		flags |= CLONE_FILES; /* exec undoes it: unshare_files() in begin_new_exec */
+		flags |= CLONE_PIDFD | CLONE_FILES; /* exec undoes it: unshare_files() in begin_new_exec */
 	r = spawn(flags, child_stack + sizeof child_stack, &child_pidfd, &progress, child_main);
 	if (r < 0)
 		die(STEP_CHILD_CLONE, r);
@@ -79,7 +79,9 @@ void killer_main(void)
 
 	fds[0].fd = fd_of(FD_ORDER);
 	fds[1].fd = fd_of(FD_HOST);
-	fds[2].fd = fd_of(FD_RULESET); /* the child's pidfd, moved */
+	/* The command's end: told by the parent when there is something left to kill, or, as
+	 * the parent can be blocked where it traces, seen here. */
+	fds[2].fd = fd_of(FD_RULESET);
 	fds[3].fd = fd_of(FD_CWD);     /* the parent's */
 	for (;;) {
 		int i;

@@ -23,7 +23,7 @@ volatile u32 progress = CREATING, gate;
 volatile s32 listener = -1, child_pid;
 u8 host_cpus[CPU_BYTES];
 int confined_to_cpu;
-s32 child_pidfd = -1, parent_pidfd = -1;
+s32 child_pidfd = -1, parent_pidfd = -1, leftovers = -1;
 
 static volatile u32 failed_step;
 static volatile s32 failed_errno;
@@ -103,12 +103,14 @@ static void walk(void)
  * killer, whose walk over all processes of the machine is saved. */
 static int nothing_left(void)
 {
-	return child_over && sys4(__NR_wait4, -1, 0, WNOHANG, 0) == -ECHILD;
+	return sys4(__NR_wait4, -1, 0, WNOHANG, 0) == -ECHILD;
 }
 
 /* Returns 1 when no child is left. */
 static int reap(void)
 {
+	u64 one = 1;
+
 	for (;;) {
 		s32 status = 0;
 		long pid = sys4(__NR_wait4, -1, &status, WNOHANG | WALL, 0);
@@ -129,12 +131,15 @@ static int reap(void)
 	}
 	if (walking)
 		walk();
-	if (killer_pid && nothing_left()) {
+	if (!killer_pid || !child_over)
+		return 0;
+	if (nothing_left()) {
 		sys2(__NR_kill, killer_pid, SIGKILL);
 		while (sys4(__NR_wait4, killer_pid, 0, WALL, 0) == -EINTR)
 			;
 		return 1;
 	}
+	sys3(__NR_write, leftovers, &one, sizeof one); /* each time: it costs nothing more */
 	return 0;
 }
 
@@ -369,12 +374,14 @@ void __attribute__((used, noreturn)) warden_main(long *sp)
 	parent_cpu();
 	sigfd = sys4(__NR_signalfd4, -1, &ends, sizeof ends, O_CLOEXEC | O_NONBLOCK);
 	parent_pidfd = (s32)sys2(__NR_pidfd_open, sys0(__NR_getpid), 0);
-	if (sigfd < 0 || parent_pidfd < 0) {
-		fail(STEP_KILLER_CLONE, sigfd < 0 ? sigfd : parent_pidfd);
-		parent_end();
-	}
 	if (req->flags & REQ_LISTENER)
 		flags |= CLONE_FILES;
+	else
+		leftovers = (s32)sys2(__NR_eventfd2, 0, O_CLOEXEC | O_NONBLOCK);
+	if (sigfd < 0 || parent_pidfd < 0 || (leftovers < 0 && !(req->flags & REQ_LISTENER))) {
+		fail(STEP_KILLER_CLONE, sigfd < 0 ? sigfd : parent_pidfd < 0 ? parent_pidfd : leftovers);
+		parent_end();
+	}
 	r = spawn(flags, killer_stack + sizeof killer_stack, 0, &progress, killer_main);
 	if (r < 0) {
 		fail(STEP_KILLER_CLONE, r);

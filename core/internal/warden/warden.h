@@ -24,7 +24,8 @@ extern volatile u32 progress;
 extern volatile u32 gate;     /* parent; 1: the parked child may exec */
 extern volatile s32 listener; /* child */
 extern volatile s32 child_pid; /* child */
-extern s32 child_pidfd;       /* killer, by its clone */
+extern s32 child_pidfd;       /* killer, by its clone, with a listener */
+extern s32 leftovers;         /* parent, without: eventfd, tells the killer to kill */
 
 static inline int fd_of(enum fd_slot slot) { return (int)nfds + (int)slot; }
 
