@@ -1,14 +1,12 @@
 package core
 
 import (
-	"runtime"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/sandlock/sandlock/core/internal/handler"
 	"github.com/sandlock/sandlock/core/internal/notify"
-	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,6 +34,24 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 		}
 	}
 	return hs
+}
+
+// serve takes ownership of the listener fd and answers what it receives.
+func (s *Sandbox) serve(fd int) (err error) {
+	handlers := s.handlers()
+	s.listener, err = notify.New(fd, notify.Service{
+		Handlers: handlers, Work: s.verdicts.work, Tick: s.verdicts.tick(), PollFirst: !hostKernel().receiveEnds(),
+		Broken: func(err error) {
+			s.logf("the supervisor failed, the sandbox is ended: %v", err)
+			s.warden.Kill()
+		},
+	})
+	if err != nil {
+		return err
+	}
+	s.verdicts.listener = s.listener
+	s.listener.Start()
+	return nil
 }
 
 // execDecider is the [handler.Decider] of a sandbox's execs.
@@ -83,19 +99,17 @@ func (v Verdict) errno() unix.Errno {
 	return unix.EPERM
 }
 
-// dispatcher has one thread call the user's PolicyFunc, one event at a time. An
+// dispatcher has the listener's thread call the user's PolicyFunc, one event at a time. An
 // event is answered once: by the function, or by its deadline.
 type dispatcher struct {
 	fn       PolicyFunc
 	ctx      *Context
-	timeout  time.Duration // of a verdict, 0 none
-	listener *notify.Listener
+	timeout  time.Duration    // of a verdict, 0 none
+	listener *notify.Listener // set before it starts
 	logf     func(string, ...any)
-	bell     sys.Bell // rung when the queue or closed has changed
 
 	mu      sync.Mutex // guards what follows
 	queue   []*question
-	running bool // the thread exists
 	busy    bool // it decodes an event or calls the function
 	late    bool // … with an event that its deadline has denied meanwhile
 	closed  bool
@@ -117,15 +131,6 @@ func (d *dispatcher) tick() time.Duration {
 	return d.timeout
 }
 
-// attach gives the dispatcher the listener that keeps its deadlines; nothing is
-// decided before.
-func (d *dispatcher) attach(l *notify.Listener) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.listener = l
-	d.bell.Ring()
-}
-
 // ask queues an event. answer is called once, from any goroutine.
 func (d *dispatcher) ask(decode func() (*Event, Verdict), answer func(*Event, Verdict)) {
 	d.mu.Lock()
@@ -134,28 +139,18 @@ func (d *dispatcher) ask(decode func() (*Event, Verdict), answer func(*Event, Ve
 		answer(nil, Deny)
 		return
 	}
-	defer d.mu.Unlock()
 	d.queue = append(d.queue, &question{decode: decode, answer: answer})
-	if !d.running {
-		d.running = true
-		go d.run()
-	}
-	d.bell.Ring()
+	d.mu.Unlock()
+	d.listener.Ring()
 }
 
-func (d *dispatcher) run() {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+// work decides all that waits; the listener calls it.
+func (d *dispatcher) work() {
 	for {
 		d.mu.Lock()
-		if d.closed {
+		if len(d.queue) == 0 {
 			d.mu.Unlock()
 			return
-		}
-		if len(d.queue) == 0 || d.listener == nil {
-			d.mu.Unlock()
-			d.bell.Wait()
-			continue
 		}
 		q := d.queue[0]
 		d.queue = slices.Delete(d.queue, 0, 1) // which forgets it: it gets an event of some MiB
@@ -234,7 +229,6 @@ func (d *dispatcher) close(onClose func()) {
 	if busy {
 		d.onClose = onClose
 	}
-	d.bell.Ring()
 	d.mu.Unlock()
 	for _, w := range waiting {
 		w.answer(nil, Deny)
