@@ -56,6 +56,7 @@ type Tracer interface {
 	Approve(tid, tgid int32, id uint64, cmdline []byte) error
 	Release(id uint64) error
 	Refuse(id uint64) error
+	Prompt(prompt bool) error
 }
 
 // Exec judges execve and execveat. DESIGN, "The life of an exec with a policy
@@ -83,6 +84,7 @@ type Exec struct {
 	mu      sync.Mutex           // guards what follows
 	flying  map[uint64]*approval // approved, outcome unknown; by notification id
 	waiting []*approval          // allowed, for a place in flight; in order
+	prompt  bool                 // the tracer knows that some wait
 }
 
 // maxFlying bounds the approved execs in flight, so that orders and reports
@@ -204,16 +206,21 @@ func (e *Exec) approve(a *approval) {
 
 // fly approves what may be: of one thread group one at a time, since the seize of
 // a second thread would block in the kernel while the first is past the point of
-// no return. e.mu is held.
+// no return. A thread that executes again is through with what it executed before,
+// whatever has been reported of that. e.mu is held.
 func (e *Exec) fly() {
-	busy := make(map[uint32]bool, len(e.flying)+1)
-	for _, a := range e.flying {
-		busy[a.task.tgid] = true
+	busy := func(a *approval) bool {
+		for _, other := range e.flying {
+			if other.task.tgid == a.task.tgid && other.r.TID != a.r.TID {
+				return true
+			}
+		}
+		return false
 	}
 	rest := e.waiting[:0]
 	for _, a := range e.waiting {
 		switch {
-		case busy[a.task.tgid] || len(e.flying) >= maxFlying:
+		case len(e.flying) >= maxFlying || busy(a):
 			rest = append(rest, a)
 		case !a.r.Claim():
 			a.r.Listener().Release()
@@ -225,11 +232,14 @@ func (e *Exec) fly() {
 				e.flying = map[uint64]*approval{}
 			}
 			e.flying[a.r.ID] = a
-			busy[a.task.tgid] = true
 		}
 	}
 	clear(e.waiting[len(rest):])
 	e.waiting = rest
+	if wait := len(rest) > 0; wait != e.prompt {
+		e.prompt = wait
+		_ = e.Tracer.Prompt(wait)
+	}
 }
 
 // begin has the exec approved, or first the caller's siblings stopped, which the exec

@@ -60,6 +60,35 @@ static void report(enum message_type type, u64 id, enum no_exec what, long err)
 	send_message(&m, -1);
 }
 
+/* An exec that ran as approved is no news that anybody waits for, mostly, and each message
+ * wakes a thread of the host, which may be in the new program's way. So some are kept. */
+enum { RUNS = 16 }; /* at most half of handler.maxFlying */
+static u64 runs_kept[RUNS];
+static u32 nruns;
+static int prompt;
+
+void tracee_report_runs(void)
+{
+	u32 i;
+	for (i = 0; i < nruns; i++)
+		report(MSG_RAN, runs_kept[i], 0, 0);
+	nruns = 0;
+}
+
+void tracee_prompt(int now)
+{
+	prompt = now;
+	if (prompt)
+		tracee_report_runs();
+}
+
+static void ran(u64 id)
+{
+	runs_kept[nruns++] = id;
+	if (prompt || nruns == RUNS)
+		tracee_report_runs();
+}
+
 static void no_exec(u64 id, enum no_exec what, long err) { report(MSG_NO_EXEC, id, what, err); }
 
 static void drop_cmdline(struct tracee *t)
@@ -386,6 +415,7 @@ static void executed(s32 former, s32 tid)
 {
 	struct message m = { 0 };
 	struct tracee *t = tracee_of_tid(former);
+	u64 id;
 
 	if (!t) { /* can't be; it does not run */
 		sys2(__NR_kill, tid, SIGKILL);
@@ -396,11 +426,15 @@ static void executed(s32 former, s32 tid)
 		detach(t);
 		return;
 	}
-	m.type = as_approved(t) ? MSG_RAN : MSG_EXEC;
-	m.pid = tid;
-	m.id = t->id;
-	if (m.type == MSG_RAN)
+	id = t->id;
+	if (as_approved(t)) {
 		detach(t);
+		ran(id);
+		return;
+	}
+	m.type = MSG_EXEC;
+	m.pid = tid;
+	m.id = id;
 	send_message(&m, -1);
 }
 
