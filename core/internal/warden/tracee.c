@@ -110,18 +110,27 @@ static void detach(struct tracee *t)
 	forget(t);
 }
 
-/* Seizes tid and queues an interrupt, which becomes a stop before the task runs another
- * instruction of its own. Whom we trace already is taken over, if it is traced: an
- * entry's number could be somebody else's by now. */
+/* Queues an interrupt, which becomes a stop before the task runs another instruction of
+ * its own; where it has none left to run, it fails. */
+static long interrupt(s32 tid)
+{
+	return sys4(__NR_ptrace, PTRACE_INTERRUPT, tid, 0, 0);
+}
+
+/* Whom we trace already is taken over, if it is traced: an entry's number could be
+ * somebody else's by now. */
 static long seize(s32 tid, enum state state, s32 caller, u64 id)
 {
 	struct tracee *t = tracee_of_tid(tid);
 	long r;
 
-	if (t && sys4(__NR_ptrace, PTRACE_INTERRUPT, tid, 0, 0) < 0) {
+	if (t && interrupt(tid) < 0) {
 		forget(t);
 		t = 0;
 	}
+	/* A thread that executes again is through with what it executed before. */
+	if (t && t->state == CALLER)
+		no_exec(t->id, NO_EXEC_FAILED, 0);
 	if (!t) {
 		if (ntracees == TRACEES)
 			return -EAGAIN;
@@ -132,8 +141,6 @@ static long seize(s32 tid, enum state state, s32 caller, u64 id)
 		t->tid = tid;
 		t->sig = 0;
 		t->len = 0;
-		/* Fails for one that is about to end. */
-		sys4(__NR_ptrace, PTRACE_INTERRUPT, tid, 0, 0);
 	}
 	drop_cmdline(t); /* of an approval before */
 	t->state = state;
@@ -226,6 +233,7 @@ static long seize_siblings(s32 caller, u64 id)
 				continue;
 			r = seize(tid, STOPPING, caller, id);
 			if (r == 0) {
+				interrupt(tid);
 				new++;
 			} else if (runs(tid, &dead), !dead) {
 				sys1(__NR_close, fd);
@@ -294,10 +302,11 @@ void tracee_freeze(s32 tid, u64 id)
 
 /* ---- the caller ------------------------------------------------------------ */
 
-/* Seize, queue an interrupt, answer "continue". The interrupt becomes a stop
- * when the exec has failed; before 5.19, without WAIT_KILLABLE_RECV, it would
- * cancel the notification. If the notification is gone, tid may by now be
- * somebody else, who is let go at the stop that the interrupt makes. */
+/* Seize, answer "continue", queue an interrupt, which becomes a stop when the exec has
+ * failed. The answer comes before the interrupt, so that it is what wakes the caller: on
+ * this CPU, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP, where an interrupt would look for an idle
+ * one. A caller that is quicker than the interrupt has stopped at its exec by then, or
+ * runs on after it has failed and is stopped for nothing. */
 void tracee_approve(s32 tid, s32 tgid, u64 id, const char *cmdline, u32 len)
 {
 	struct { u64 id; s64 val; s32 error; u32 flags; } answer = { id, 0, 0, 1 };
@@ -321,7 +330,9 @@ void tracee_approve(s32 tid, s32 tgid, u64 id, const char *cmdline, u32 len)
 		memcpy(cmdlines[t->slot], cmdline, len);
 	}
 	r = sys3(__NR_ioctl, listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
+	interrupt(tid);
 	if (r < 0) {
+		/* tid may by now be somebody else, who is let go at the stop. */
 		t->state = THAWING;
 		t->id = 0;
 		tracee_thaw(id);
