@@ -101,7 +101,8 @@ def python_runs() -> None:
 
 
 def executing(build: str) -> None:
-    """An exec inside, with and without a policy_fn, and with other tasks in the sandbox."""
+    """An exec inside, with and without a policy_fn, and with other tasks in the sandbox;
+    and without one, followed by the least that C can do."""
     program, library = f"{build}/exec", os.path.realpath("libsandlock.so.0")
     box = Sandbox(fs_readable=[*SYSTEM, program, library])
     judged = Sandbox(fs_readable=[*SYSTEM, program, library], policy_fn=lambda event, ctx: None)
@@ -114,14 +115,17 @@ def executing(build: str) -> None:
                     raise SystemExit(f"exec in the sandbox: {result}")
                 parse(samples, result.stdout.decode())
             collect(samples, [program, f"c-{tasks}", "40", tasks, library])
+            collect(samples, [f"{build}/followed", program, f"least-{tasks}", "40", tasks])
     for tasks in "0", "10", "1000":
         table = Table(f"vfork, exec and wait of /bin/true in a sandbox with {tasks} other tasks")
         least = samples[f"none-{tasks}"]
         table.row("no policy_fn", least)
-        for name, title, target in ("c", "policy_fn in C", 25), ("python", "policy_fn in Python", 60):
+        for name, title, target in (("least", "followed by a bare C tracer", ""),
+                                    ("c", "policy_fn in C", " (target: at most 25)"),
+                                    ("python", "policy_fn in Python", " (target: at most 60)")):
             table.row(title, samples[f"{name}-{tasks}"], least, "without")
             more = quantile(samples[f"{name}-{tasks}"], 0.5) - quantile(least, 0.5)
-            print(f"  {title}: {more:+.0f} µs (target: at most {target})")
+            print(f"  {title}: {more:+.0f} µs{target}")
 
 
 def trapped(build: str, go: str) -> None:

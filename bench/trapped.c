@@ -6,46 +6,19 @@
  * the last. seccomp_unotify(2); the wake-up flag is Linux 6.6's.
  */
 #include "bench.h"
+#include "listener.h"
 
 #include <errno.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
-#include <stddef.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-/* Not in the headers of Linux 6.5 and before. The argument is the flag itself. */
-#ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
-#define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
-#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP 1UL
-#endif
-
-static int listen_to_getppid(void)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { sizeof code / sizeof *code, code };
-
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-		die("no_new_privs");
-	return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-	                    SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &program);
-}
 
 static _Noreturn void child(int to_parent, int n)
 {
 	char script[128];
-	int listener = listen_to_getppid();
+	int listener = listen_to(SYS_getppid);
 
 	/* The parent has the same descriptor table: the number is all it needs. The
 	 * exec gives the child a table of its own, without the listener. */
@@ -78,8 +51,7 @@ int main(int argc, char **argv)
 		child(ends[1], n + 1);
 	if (read(ends[0], &listener, sizeof listener) != sizeof listener)
 		die("read");
-	if (ioctl(listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP) < 0)
-		perror("no wake-up flag, Linux 6.6 has it");
+	wake_on_this_cpu(listener);
 	for (i = 0; i <= n; i++) {
 		struct seccomp_notif_resp answer = { 0 };
 		memset(&request, 0, sizeof request);

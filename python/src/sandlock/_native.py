@@ -8,10 +8,11 @@ import itertools
 import math
 import os
 import select
+import sys
 import threading
 import time
 import weakref
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional
 
 from . import _lib
 from .events import CATEGORIES, DENY, PolicyContext, PolicyFn, SyscallEvent, verdict
@@ -54,23 +55,43 @@ class Callback:
         return error
 
 
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # as os.fsdecode
+
+
 def _event(e: Any) -> SyscallEvent:
-    argv: Optional[Tuple[str, ...]] = None
-    if e.argv:
-        argv = tuple(os.fsdecode(e.argv[i]) for i in range(e.argc))
-    return SyscallEvent(
+    argv = e.argv
+    # Past the __init__ of a frozen dataclass, which takes half as long as all the rest of
+    # a decision here.
+    event = object.__new__(SyscallEvent)
+    event.__dict__.update(
         syscall=e.syscall.decode(),
         category=CATEGORIES[e.category] if e.category < len(CATEGORIES) else str(e.category),
         pid=e.pid,
         parent_pid=e.parent_pid,
         host=e.host.decode() if e.host else None,
         port=e.port,
-        argv=argv,
-        denied=bool(e.denied),
+        argv=tuple([a.decode(_ENCODING, _ERRORS) for a in argv[: e.argc]]) if argv else None,
+        denied=e.denied,
     )
+    return event
+
+
+class _Kept(threading.local):
+    """Says of a thread that the library calls from that it keeps its thread state."""
+
+    state = False
+
+
+_kept = _Kept()
 
 
 def _decide(user_data: Optional[int], event: Any, ctx: Optional[int], out: Any) -> None:
+    # ctypes takes a thread state for each call and gives it back, which makes and deletes
+    # one each time (PyGILState_Ensure). One more that is not given back keeps it, for as
+    # long as the thread lives or the interpreter does.
+    if not _kept.state:
+        ctypes.pythonapi.PyGILState_Ensure()
+        _kept.state = True
     # Nobody there: the verdict stays what it is, a denial.
     callback = Callback.of(user_data)
     if callback is not None:
