@@ -18,10 +18,9 @@ const patience = 10 * time.Millisecond
 // than most work.
 type shift struct {
 	mu      sync.Mutex // guards what follows
-	working bool       // the own thread does
-	since   time.Time  // it began
-	timer   *time.Timer
-	armed   bool          // timer will look after it; it is left to expire, to be set anew
+	working bool          // the own thread does
+	since   time.Time     // it began
+	watched bool          // lookAfter runs
 	standIn chan struct{} // there is one; closed when it has stopped
 	recall  bool          // it is to stop
 }
@@ -32,14 +31,9 @@ func (l *Listener) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.working, s.since = true, time.Now()
-	if s.armed {
-		return
-	}
-	s.armed = true
-	if s.timer == nil {
-		s.timer = time.AfterFunc(patience, l.lookAfter)
-	} else {
-		s.timer.Reset(patience)
+	if !s.watched {
+		s.watched = true
+		go l.lookAfter()
 	}
 }
 
@@ -67,25 +61,20 @@ func (l *Listener) recalled() bool {
 	return l.shift.recall
 }
 
-// lookAfter stands in for the own thread if it has worked for long.
+// lookAfter stands in for the own thread if it works for long. It is not told when a piece
+// of work is over, which would be a wake-up for each, but looks once in a while. A timer of
+// Go's would open an epoll descriptor in the host for good.
 func (l *Listener) lookAfter() {
-	s := &l.shift
-	s.mu.Lock()
-	if !s.working {
-		s.armed = false
-		s.mu.Unlock()
+	left := patience
+	var stopped chan struct{}
+	for left > 0 {
+		ts := unix.NsecToTimespec(int64(left))
+		unix.Ppoll(nil, &ts, nil)
+		left, stopped = l.shift.look()
+	}
+	if stopped == nil {
 		return
 	}
-	if left := patience - time.Since(s.since); left > 0 {
-		s.timer.Reset(left)
-		s.mu.Unlock()
-		return
-	}
-	s.armed = false
-	stopped := make(chan struct{})
-	s.standIn = stopped
-	s.mu.Unlock()
-
 	defer close(stopped)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -96,6 +85,22 @@ func (l *Listener) lookAfter() {
 			return
 		}
 	}
+}
+
+// look returns how long to wait for the work that is under way, or else ends the watch:
+// with the channel of the stand-in that the caller is now, if the work lasts.
+func (s *shift) look() (left time.Duration, standIn chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.working {
+		if left = patience - time.Since(s.since); left > 0 {
+			return left, nil
+		}
+		standIn = make(chan struct{})
+		s.standIn = standIn
+	}
+	s.watched = false
+	return 0, standIn
 }
 
 // toll wakes the receiver.

@@ -128,9 +128,6 @@ static long seize(s32 tid, enum state state, s32 caller, u64 id)
 		forget(t);
 		t = 0;
 	}
-	/* A thread that executes again is through with what it executed before. */
-	if (t && t->state == CALLER)
-		no_exec(t->id, NO_EXEC_FAILED, 0);
 	if (!t) {
 		if (ntracees == TRACEES)
 			return -EAGAIN;
@@ -292,9 +289,30 @@ void tracee_recheck(void)
 		}
 }
 
+/* Whether tid waits in notification id. A thread that executes again, before it has met its
+ * interrupt, is through with what it executed before. */
+static int waits_again(s32 tid, u64 id)
+{
+	struct tracee *t;
+	u64 before;
+
+	if (!waits(id))
+		return 0;
+	t = tracee_of_tid(tid);
+	if (t && t->state == CALLER) {
+		before = t->id;
+		drop_cmdline(t);
+		t->state = THAWING;
+		t->id = 0;
+		tracee_thaw(before);
+		no_exec(before, NO_EXEC_FAILED, 0);
+	}
+	return 1;
+}
+
 void tracee_freeze(s32 tid, u64 id)
 {
-	if (waits(id))
+	if (waits_again(tid, id))
 		frozen(tid, id);
 	else
 		no_exec(id, NO_EXEC_GONE, -ESRCH);
@@ -312,7 +330,7 @@ void tracee_approve(s32 tid, s32 tgid, u64 id, const char *cmdline, u32 len)
 	struct { u64 id; s64 val; s32 error; u32 flags; } answer = { id, 0, 0, 1 };
 	struct tracee *t;
 	int dead;
-	long r = waits(id) ? seize(tid, CALLER, tid, id) : -ESRCH;
+	long r = waits_again(tid, id) ? seize(tid, CALLER, tid, id) : -ESRCH;
 
 	if (r < 0) {
 		if (runs(tid, &dead), dead)
