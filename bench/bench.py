@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import collections
 import os
+import pathlib
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Dict, List, Optional, Sequence
 
@@ -128,6 +130,35 @@ def executing(build: str) -> None:
             print(f"  {title}: {more:+.0f} µs{target}")
 
 
+def making() -> None:
+    """make -j2 of what examples/audit_build.py builds, with a policy_fn and without a sandbox."""
+    sys.path.insert(0, "examples")
+    import audit_build
+    samples: Samples = collections.defaultdict(list)
+    seen: List[object] = []
+    make = ["make", "-j2", "-C", "tree"]
+    with tempfile.TemporaryDirectory() as directory:
+        work = pathlib.Path(directory)
+        archive = audit_build.fetch(work)
+        for turn in range(TURNS):
+            for name in "bare", "judged":
+                at = work / f"{name}-{turn}"
+                audit_build.prepare(at, archive)
+                box = audit_build.sandbox(at, archive, lambda event, ctx: seen.append(event))
+                for step in audit_build.STEPS[:2]:
+                    subprocess.run(step, cwd=at, env=audit_build.environment(at), check=True, stdout=subprocess.DEVNULL)
+                start = time.perf_counter()
+                if name == "bare":
+                    subprocess.run(make, cwd=at, env=audit_build.environment(at), check=True, capture_output=True)
+                elif not (result := box.run(make)).success:
+                    raise SystemExit(f"make in the sandbox: {result}")
+                samples[name].append((time.perf_counter() - start) * 1e6)
+                shutil.rmtree(at)
+    table = Table(f"make -j2 of tcc, {len(seen) // TURNS} execs that a policy_fn in Python sees")
+    table.row("without a sandbox", samples["bare"])
+    table.row("in a sandbox with policy_fn", samples["judged"], samples["bare"], "without", "at most 1.05")
+
+
 def trapped(build: str, go: str) -> None:
     """One notification, received and answered, by this library's listener (a Go
     benchmark of it) and by the least that C can do."""
@@ -173,6 +204,7 @@ def main() -> None:
     spawning(build)
     python_runs()
     executing(build)
+    making()
     trapped(build, go)
     untrapped(build)
 
