@@ -40,8 +40,3 @@ const (
 // the library, one event at a time; two sandboxes of the same plan call it
 // concurrently. It must not wait for or close its own sandbox.
 type PolicyFunc func(ev *Event, ctx *Context) Verdict
-
-// Context is what a PolicyFunc may use to change the policy of the running
-// sandbox. It is valid during the call only. Its effects come with the issues
-// that build limits, files and network.
-type Context struct{ sandbox *Sandbox }

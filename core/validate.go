@@ -75,14 +75,22 @@ func checkPaths(f *faults, field string, paths []string) {
 }
 
 func checkPath(f *faults, field, name string) {
+	if problem := pathProblem(name); problem != "" {
+		f.add(field, quote(name), "%s", problem)
+	}
+}
+
+// pathProblem says what is wrong with a path, "" when it is right.
+func pathProblem(name string) string {
 	switch {
 	case name == "":
-		f.add(field, quote(name), "a path is not empty")
+		return "a path is not empty"
 	case strings.Contains(name, "\x00"):
-		f.add(field, quote(name), "a path holds no NUL byte")
+		return "a path holds no NUL byte"
 	case len(name) > maxPath:
-		f.add(field, quote(name), "a path has at most %d bytes", maxPath)
+		return "a path has at most " + strconv.Itoa(maxPath) + " bytes"
 	}
+	return ""
 }
 
 func (p *Policy) checkEnv(f *faults) {

@@ -17,7 +17,7 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 		hs[unix.SYS_LISTEN] = handler.NewListen(s.plan.mayListen, s.logf).Handle
 	}
 	timeout := s.plan.policyTimeout
-	s.verdicts = &dispatcher{fn: s.plan.policyFn, timeout: timeout, ctx: &Context{s}, logf: s.logf}
+	s.verdicts = &dispatcher{fn: s.plan.policyFn, timeout: timeout, live: newDynamic(ceilings{}), logf: s.logf}
 	s.records = &records{execs: s.plan.recordExecs}
 	s.exec = &handler.Exec{
 		Recorder: s.records,
@@ -103,7 +103,7 @@ func (v Verdict) errno() unix.Errno {
 // event is answered once: by the function, or by its deadline.
 type dispatcher struct {
 	fn       PolicyFunc
-	ctx      *Context
+	live     *dynamic
 	timeout  time.Duration    // of a verdict, 0 none
 	listener *notify.Listener // set before it starts
 	logf     func(string, ...any)
@@ -198,7 +198,9 @@ func (d *dispatcher) call(q *question) (v Verdict) {
 			d.expire(q, "policy_fn has not answered in %v about %s %s", d.timeout, ev.Syscall, handler.Brief(ev.Argv))
 		})()
 	}
-	return d.fn(ev, d.ctx)
+	ctx := &Context{live: d.live, logf: d.logf, unbuilt: unbuilt, open: true}
+	defer func() { v = ctx.close(v) }()
+	return d.fn(ev, ctx)
 }
 
 // expire denies q and all that wait behind it: its thread is stuck.

@@ -1,0 +1,257 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// What a PolicyFunc may ask for at most, so that a decision stays cheap and a function
+// that always adds and never takes away does not grow its host.
+const (
+	// MaxAddresses is the length of a list of addresses.
+	MaxAddresses   = 1024
+	maxPIDs        = 1024
+	maxDeniedPaths = 1024
+	maxPID         = 1 << 22 // pids are below it: proc_sys_kernel(5), pid_max
+)
+
+// dynamic is what a PolicyFunc has made of the policy of its running sandbox. Whoever
+// decides something takes the state once: it is a value that never changes, and the one
+// that a change leaves is there for the next decision of any task.
+//
+// The rules: nothing here is wider than the ceilings, which are the policy's own. A
+// restriction holds until the run is over or a later one replaces it, and no grant undoes
+// it. What asks for more than that is no error, as a stricter policy than asked for does no
+// harm; a restriction that can't be had is one.
+type dynamic struct {
+	mu    sync.Mutex // one change at a time
+	state atomic.Pointer[dynamicState]
+}
+
+type dynamicState struct {
+	ceiling    []netip.Prefix // what may be reached at the start; IPv4 as such, not mapped
+	restricted bool
+	only       addrSet            // all that may be reached, once restricted
+	pids       map[uint32]addrSet // all that a process may reach, besides
+	memory     limit
+	processes  limit
+	denied     []string // paths, sorted
+}
+
+// ceilings are the policy's own limits. The zero value has nothing that could be
+// lowered, and reaches nothing.
+type ceilings struct {
+	addrs             []netip.Prefix
+	memory, processes limit
+}
+
+func newDynamic(c ceilings) *dynamic {
+	d := &dynamic{}
+	d.state.Store(&dynamicState{ceiling: c.addrs, memory: c.memory, processes: c.processes})
+	return d
+}
+
+// change publishes what f makes of a copy of the state, also when f returns an error. f
+// replaces slices and maps, as the states before share them.
+func (d *dynamic) change(f func(*dynamicState) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	next := *d.state.Load()
+	err := f(&next)
+	d.state.Store(&next)
+	return err
+}
+
+// addrSet is sorted. The empty one closes the network.
+type addrSet []netip.Addr
+
+func (s addrSet) contains(a netip.Addr) bool {
+	_, found := slices.BinarySearchFunc(s, a, netip.Addr.Compare)
+	return found
+}
+
+// parseAddrs reads exact addresses. An IPv4 address that is mapped into IPv6 is the IPv4
+// address, since that is where the packets go. A zone names an interface of the host, which
+// a rule by address says nothing about.
+func parseAddrs(texts []string) (addrSet, error) {
+	if len(texts) > MaxAddresses {
+		return nil, fmt.Errorf("the list has more than %d addresses", MaxAddresses)
+	}
+	set := make(addrSet, len(texts))
+	for i, text := range texts {
+		a, err := netip.ParseAddr(text)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("address %d: %s is not an IP address", i, quote(text))
+		case a.Zone() != "":
+			return nil, fmt.Errorf("address %d: %s: an address has no zone here", i, quote(text))
+		}
+		set[i] = a.Unmap()
+	}
+	slices.SortFunc(set, netip.Addr.Compare)
+	return slices.Compact(set), nil
+}
+
+// reaches reports whether the process may reach the address. The static rules, which know
+// ports and protocols, are asked besides.
+func (s *dynamicState) reaches(pid uint32, a netip.Addr) bool {
+	if a.Zone() != "" {
+		return false // no list can name it
+	}
+	a = a.Unmap()
+	only, restricted := s.pids[pid]
+	return slices.ContainsFunc(s.ceiling, func(p netip.Prefix) bool { return p.Contains(a) }) &&
+		(!s.restricted || s.only.contains(a)) && (!restricted || only.contains(a))
+}
+
+// restrictNetwork replaces what may be reached. A list that is wrong closes the network,
+// until one that is right.
+func (d *dynamic) restrictNetwork(ips []string) error {
+	addrs, err := parseAddrs(ips)
+	return d.change(func(s *dynamicState) error {
+		s.restricted, s.only = true, addrs
+		return err
+	})
+}
+
+// grantNetwork adds what the ceiling has, unless the network was restricted. But what the
+// ceiling has may be reached until then: so by its two rules a grant never changes the
+// state, and only a wrong list is told.
+func (d *dynamic) grantNetwork(ips []string) error {
+	_, err := parseAddrs(ips)
+	return err
+}
+
+// restrictPIDNetwork replaces what one process may reach, of what all may. Whether there
+// is such a process in the sandbox is for the caller to know.
+func (d *dynamic) restrictPIDNetwork(pid uint32, ips []string) error {
+	if pid == 0 || pid >= maxPID {
+		return fmt.Errorf("%d is not a process id", pid)
+	}
+	addrs, err := parseAddrs(ips)
+	return d.change(func(s *dynamicState) error {
+		if full := s.setPID(pid, addrs); full != nil {
+			return full
+		}
+		return err
+	})
+}
+
+func (s *dynamicState) setPID(pid uint32, addrs addrSet) error {
+	if _, known := s.pids[pid]; !known && len(s.pids) >= maxPIDs {
+		return fmt.Errorf("%d processes have lists of their own already, which is the most", maxPIDs)
+	}
+	pids := maps.Clone(s.pids)
+	if pids == nil {
+		pids = map[uint32]addrSet{}
+	}
+	pids[pid] = addrs
+	s.pids = pids
+	return nil
+}
+
+// inherit gives a new process its parent's list, which it would shed by a fork otherwise.
+// It is to be called before the child runs; with an error the child may not. An exec
+// keeps the list.
+func (d *dynamic) inherit(parent, child uint32) error {
+	if len(d.state.Load().pids) == 0 {
+		return nil // most processes of most sandboxes
+	}
+	return d.change(func(s *dynamicState) error {
+		if addrs, ok := s.pids[parent]; ok {
+			return s.setPID(child, addrs)
+		}
+		return nil
+	})
+}
+
+// forget is to be called when a process was reaped and its number can be another's.
+func (d *dynamic) forget(pid uint32) {
+	if _, ok := d.state.Load().pids[pid]; !ok {
+		return
+	}
+	_ = d.change(func(s *dynamicState) error {
+		s.pids = maps.Clone(s.pids)
+		delete(s.pids, pid)
+		return nil
+	})
+}
+
+// limit is a number that can only fall, if there is one.
+type limit struct {
+	n      uint64
+	exists bool
+}
+
+func (l *limit) lower(n uint64, field string) error {
+	if !l.exists {
+		return fmt.Errorf("the policy has no %s that could be lowered", field)
+	}
+	l.n = min(l.n, n)
+	return nil
+}
+
+func (d *dynamic) restrictMaxMemory(bytes uint64) error {
+	return d.change(func(s *dynamicState) error { return s.memory.lower(bytes, "max_memory") })
+}
+
+func (d *dynamic) restrictMaxProcesses(n uint32) error {
+	return d.change(func(s *dynamicState) error { return s.processes.lower(uint64(n), "max_processes") })
+}
+
+// plainPath makes one spelling of those that mean the same on every file system. A
+// relative path would be relative to the host or to whoever opens it, and "a/.." is not
+// always where it seems to be, as a can be a symbolic link.
+func plainPath(name string) (string, error) {
+	problem := pathProblem(name)
+	switch {
+	case problem != "":
+	case name[0] != '/':
+		problem = "the path is not absolute"
+	case slices.Contains(strings.Split(name, "/"), ".."):
+		problem = `the path has a ".."`
+	default:
+		return path.Clean(name), nil
+	}
+	return "", errors.New(quote(name) + ": " + problem)
+}
+
+func (d *dynamic) denyPath(name string) error {
+	plain, err := plainPath(name)
+	if err != nil {
+		return err
+	}
+	return d.change(func(s *dynamicState) error {
+		i, found := slices.BinarySearch(s.denied, plain)
+		switch {
+		case found:
+			return nil
+		case len(s.denied) >= maxDeniedPaths:
+			return fmt.Errorf("%d paths are denied already, which is the most", maxDeniedPaths)
+		}
+		s.denied = slices.Insert(slices.Clone(s.denied), i, plain)
+		return nil
+	})
+}
+
+// allowPath takes back a denyPath of the same path; what the policy itself denies is not
+// here to be taken back.
+func (d *dynamic) allowPath(name string) error {
+	plain, err := plainPath(name)
+	if err != nil {
+		return err
+	}
+	return d.change(func(s *dynamicState) error {
+		if i, found := slices.BinarySearch(s.denied, plain); found {
+			s.denied = slices.Delete(slices.Clone(s.denied), i, i+1)
+		}
+		return nil
+	})
+}
