@@ -77,6 +77,7 @@ func (c *callback) decide(ev *core.Event, ctx *core.Context) core.Verdict {
 		}
 		e.argv, e.argc = (**C.char)(unsafe.Add(block, vector)), C.uint32_t(len(ev.Argv))
 	}
+	defer decides(ctx)()
 	handle := save(ctx)
 	defer take[*core.Context](handle)
 	return core.Verdict(C.sl_decide(c.fn, c.callback, e, (*C.sandlock_ctx_t)(handle), c.userData))

@@ -90,6 +90,50 @@ API sandlock_builder_t *sandlock_sandbox_builder_policy_callback(sandlock_builde
 	return goBuilderCallback(b, NULL, cb, user_data, drop);
 }
 
+/* ---- callback contexts ---- */
+
+API void sandlock_ctx_restrict_network(sandlock_ctx_t *ctx, const char *const *ips, uint32_t count)
+{
+	ENTER();
+	goCtxRestrictNetwork(ctx, (char **)ips, count);
+}
+
+API void sandlock_ctx_grant_network(sandlock_ctx_t *ctx, const char *const *ips, uint32_t count)
+{
+	ENTER();
+	goCtxGrantNetwork(ctx, (char **)ips, count);
+}
+
+API void sandlock_ctx_restrict_max_memory(sandlock_ctx_t *ctx, uint64_t bytes)
+{
+	ENTER();
+	goCtxRestrictMaxMemory(ctx, bytes);
+}
+
+API void sandlock_ctx_restrict_max_processes(sandlock_ctx_t *ctx, uint32_t n)
+{
+	ENTER();
+	goCtxRestrictMaxProcesses(ctx, n);
+}
+
+API void sandlock_ctx_restrict_pid_network(sandlock_ctx_t *ctx, uint32_t pid, const char *const *ips, uint32_t count)
+{
+	ENTER();
+	goCtxRestrictPIDNetwork(ctx, pid, (char **)ips, count);
+}
+
+API void sandlock_ctx_deny_path(sandlock_ctx_t *ctx, const char *path)
+{
+	ENTER();
+	goCtxDenyPath(ctx, (char *)path);
+}
+
+API void sandlock_ctx_allow_path(sandlock_ctx_t *ctx, const char *path)
+{
+	ENTER();
+	goCtxAllowPath(ctx, (char *)path);
+}
+
 /* ---- built policies ---- */
 
 static void failed(int *err, char **err_msg)

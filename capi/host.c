@@ -22,7 +22,7 @@ static void make_message_key(void) { pthread_key_create(&message_key, free); }
 
 void sl_set_error(const char *text)
 {
-	char *copy = strdup(text);
+	char *copy = text ? strdup(text) : NULL;
 
 	pthread_once(&message_once, make_message_key);
 	free(pthread_getspecific(message_key));

@@ -9,7 +9,7 @@
 bool sl_enter(void);
 /* Undoes what the Go runtime did to RLIMIT_NOFILE. */
 void sl_restore_limit(void);
-/* Keeps a copy of message as the calling thread's last error. */
+/* Keeps a copy of message as the calling thread's last error; NULL is none. */
 void sl_set_error(const char *message);
 const char *sl_last_error(void);
 /* Notes a descriptor that a forked child is to close, and forgets it. */

@@ -50,7 +50,8 @@
  * ERRORS
  *   A function that fails returns NULL or -1 and prints nothing;
  *   sandlock_last_error() then says why, in a sentence. A setter remembers its
- *   error and sandlock_sandbox_build reports it with all others.
+ *   error and sandlock_sandbox_build reports it with all others. The sandlock_ctx_
+ *   functions return nothing: a failed one denies the event, see there.
  *
  * THREADS
  *   Different objects may be used by any threads at once, and what is reached
@@ -147,6 +148,45 @@ typedef int32_t (*sandlock_policy_fn_t)(const sandlock_event_t *event, sandlock_
  * callback starts, and what it holds when the callback returns is the verdict. */
 typedef void (*sandlock_policy_callback_t)(void *user_data, const sandlock_event_t *event, sandlock_ctx_t *ctx,
                                            int32_t *verdict);
+
+/* ---- callback contexts ------------------------------------------------------
+ * What a callback may do beside its verdict: change the policy of its own run. A change
+ * is in force from the next decision on, of any task of the run, and until the run is
+ * over. Nothing becomes wider than the built policy, and no grant undoes a restriction.
+ *
+ * None of this works yet: what carries the changes out (network rules by address, limits,
+ * denied paths) is not built, so each of these functions fails and changes nothing.
+ *
+ * They return nothing. After a call sandlock_last_error() is "" if it succeeded. If it
+ * failed, that says why, so does a line of the result's log, and the event that ctx was
+ * made for is denied, whatever the callback returns (with EPERM, unless it denies with an
+ * errno of its own): a callback that takes something for restricted does not go on
+ * allowing. A ctx that is none denies the event of the callback that runs on the calling
+ * thread, if one does.
+ *
+ * ctx is borrowed, valid until its callback returns. Strings are copied; a NULL in place
+ * of one is an error. ips are count exact addresses, at most 1,024, IPv4 or IPv6, without
+ * a zone; ::ffff:192.0.2.1 is 192.0.2.1. path is absolute and without "..". */
+
+/* Lets these addresses be reached, of those that the policy lets be reached, in place of
+ * a list given before; sandlock_ctx_grant_network adds none to it. An empty list closes
+ * the network. One that is wrong is an error and closes it too, until one that is right. */
+void sandlock_ctx_restrict_network(sandlock_ctx_t *ctx, const char *const *ips, uint32_t count);
+/* Adds addresses, of those that the policy lets be reached. Ignored once the network was
+ * restricted. */
+void sandlock_ctx_grant_network(sandlock_ctx_t *ctx, const char *const *ips, uint32_t count);
+/* Lowers max_memory. More than it is now is no error and changes nothing; without one in
+ * the policy, it is an error. */
+void sandlock_ctx_restrict_max_memory(sandlock_ctx_t *ctx, uint64_t bytes);
+/* The same with max_processes; 0: no new process. */
+void sandlock_ctx_restrict_max_processes(sandlock_ctx_t *ctx, uint32_t n);
+/* sandlock_ctx_restrict_network for the process pid, and those that it starts from then
+ * on: they reach what this list and the run's both have. At most 1,024 processes. */
+void sandlock_ctx_restrict_pid_network(sandlock_ctx_t *ctx, uint32_t pid, const char *const *ips, uint32_t count);
+/* Opening what lies at path or beneath it fails with EACCES. At most 1,024 paths. */
+void sandlock_ctx_deny_path(sandlock_ctx_t *ctx, const char *path);
+/* Takes back a sandlock_ctx_deny_path of the same path; any other stays as it is. */
+void sandlock_ctx_allow_path(sandlock_ctx_t *ctx, const char *path);
 
 /* ---- builder --------------------------------------------------------------
  * Each function takes the builder first and returns it; a NULL builder comes back
@@ -352,7 +392,8 @@ void sandlock_result_free(sandlock_result_t *r);
 /* ---- the library and the kernel ------------------------------------------------ */
 
 /* Why the calling thread's latest failed call failed: borrowed, valid until the
- * thread's next failure. "" before the first. */
+ * thread's next failure or sandlock_ctx_ call. "" before the first, and after a
+ * sandlock_ctx_ call that succeeded. */
 const char *sandlock_last_error(void);
 /* Frees any char * that the library returned as owned by the caller. */
 void sandlock_string_free(char *s);

@@ -144,6 +144,9 @@ func TestFork(t *testing.T) {
 // TestCallback asks policy functions.
 func TestCallback(t *testing.T) { silent(t, build(t, "callback", true)) }
 
+// TestContext changes policies from callbacks.
+func TestContext(t *testing.T) { silent(t, build(t, "context", true)) }
+
 // TestDrop counts how often the user data of policy functions is dropped, and when.
 func TestDrop(t *testing.T) { silent(t, build(t, "drop", true)) }
 
@@ -163,7 +166,7 @@ func TestOutput(t *testing.T) { silent(t, build(t, "output", true)) }
 // AddressSanitizer watches. Not for leaks: what the hosts themselves leave at exit.
 func TestAddressSanitizer(t *testing.T) {
 	t.Setenv("ASAN_OPTIONS", "detect_leaks=0:abort_on_error=1")
-	for _, name := range []string{"abuse", "callback", "drop", "errors", "life", "setters"} {
+	for _, name := range []string{"abuse", "callback", "context", "drop", "errors", "life", "setters"} {
 		t.Run(name, func(t *testing.T) {
 			output(t, "", build(t, name, true, "-g", "-fsanitize=address"), t.TempDir())
 		})

@@ -38,6 +38,14 @@ static int32_t allow(const sandlock_event_t *ev, sandlock_ctx_t *ctx, void *user
 	return 0;
 }
 
+/* Keeps its context, which is gone then. */
+static int32_t keep(const sandlock_event_t *ev, sandlock_ctx_t *ctx, void *user)
+{
+	(void)ev;
+	*(sandlock_ctx_t **)user = ctx;
+	return 0;
+}
+
 static void allow_out(void *user, const sandlock_event_t *ev, sandlock_ctx_t *ctx, int32_t *verdict)
 {
 	(void)ev, (void)ctx, (void)user;
@@ -135,6 +143,20 @@ static void bad_result(sandlock_result_t *r)
 	BAD(r, sandlock_result_execs(r) == NULL);
 	BAD(r, sandlock_result_audit(r) == NULL);
 	BAD_FREE(r, sandlock_result_free(r));
+}
+
+static void bad_ctx(sandlock_ctx_t *c)
+{
+	static const char *const ips[] = { "192.0.2.1", NULL };
+
+	BAD(c, (sandlock_ctx_restrict_network(c, ips, 1), 1));
+	BAD(c, (sandlock_ctx_restrict_network(c, NULL, UINT32_MAX), 1));
+	BAD(c, (sandlock_ctx_grant_network(c, ips, 1), 1));
+	BAD(c, (sandlock_ctx_restrict_pid_network(c, 1, ips, 1), 1));
+	BAD(c, (sandlock_ctx_restrict_max_memory(c, 1), 1));
+	BAD(c, (sandlock_ctx_restrict_max_processes(c, 1), 1));
+	BAD(c, (sandlock_ctx_deny_path(c, "/"), 1));
+	BAD(c, (sandlock_ctx_allow_path(c, NULL), 1));
 }
 
 /* What is no string, vector or number of the kind. */
@@ -235,12 +257,16 @@ int main(void)
 	static char local[64];
 	static const char *const echo[] = { "/bin/echo", "alive" };
 	sandlock_builder_t *b = basics(), *gone_b = basics();
-	sandlock_sandbox_t *p = built(basics()), *gone_p = built(gone_b);
+	sandlock_sandbox_t *p = built(basics()), *gone_p;
 	sandlock_handle_t *h, *gone_h;
 	sandlock_result_t *r, *gone_r;
+	sandlock_ctx_t *gone_c = NULL;
 	char *text;
 	int round, i;
 
+	gone_p = built(sandlock_sandbox_builder_policy_fn(gone_b, keep, &gone_c, NULL));
+	EXITED(sandlock_run(gone_p, NULL, true_, 1), 0, "", "");
+	CHECK(gone_c != NULL);
 	CHECK((h = sandlock_create(p, "alive", echo, 2)) != NULL);
 	CHECK((gone_h = sandlock_create(p, NULL, echo, 2)) != NULL);
 	sandlock_handle_free(gone_h);
@@ -258,6 +284,7 @@ int main(void)
 			{ "beside a handle", (char *)r + 1, NULL }, { "a function", (void *)(uintptr_t)&main, NULL },
 			{ "a freed builder", gone_b, NULL }, { "a freed policy", gone_p, NULL },
 			{ "a freed run", gone_h, NULL }, { "a freed result", gone_r, NULL },
+			{ "the context of a callback that has returned", gone_c, NULL },
 			{ "a builder", b, b }, { "a policy", p, p }, { "a run", h, h }, { "a result", r, r },
 		};
 		for (i = 0; i < (int)LEN(bad); i++) {
@@ -266,6 +293,7 @@ int main(void)
 			if (bad[i].kind != p) bad_policy(bad[i].p);
 			if (bad[i].kind != h) bad_run(bad[i].p);
 			if (bad[i].kind != r) bad_result(bad[i].p);
+			bad_ctx(bad[i].p);
 		}
 		for (i = 0; i < 1000; i++)
 			sandlock_sandbox_free(built(basics()));

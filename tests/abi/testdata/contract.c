@@ -71,6 +71,14 @@ SETTER(policy_timeout, uint64_t);
 SETTER(argv_safety, int);
 SETTER(record_execs, bool);
 
+void sandlock_ctx_restrict_network(sandlock_ctx_t *, const char *const *, uint32_t);
+void sandlock_ctx_grant_network(sandlock_ctx_t *, const char *const *, uint32_t);
+void sandlock_ctx_restrict_max_memory(sandlock_ctx_t *, uint64_t);
+void sandlock_ctx_restrict_max_processes(sandlock_ctx_t *, uint32_t);
+void sandlock_ctx_restrict_pid_network(sandlock_ctx_t *, uint32_t, const char *const *, uint32_t);
+void sandlock_ctx_deny_path(sandlock_ctx_t *, const char *);
+void sandlock_ctx_allow_path(sandlock_ctx_t *, const char *);
+
 sandlock_sandbox_t *sandlock_sandbox_build(B, int *, char **);
 sandlock_sandbox_t *sandlock_sandbox_from_json(const char *, size_t, int *, char **);
 void sandlock_sandbox_free(sandlock_sandbox_t *);

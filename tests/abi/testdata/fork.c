@@ -137,6 +137,8 @@ static void all_fail(void)
 	CHECK(sandlock_result_error(done) == NULL && sandlock_result_log(done) == NULL);
 	CHECK(sandlock_kernel_report() == NULL && sandlock_landlock_abi_version() == -1);
 	CHECK(sandlock_protection_min_abi(1) == 0 && sandlock_syscall_nr("read") == -1);
+	sandlock_ctx_restrict_network((sandlock_ctx_t *)parked, argv, 1);
+	sandlock_ctx_deny_path(NULL, "/");
 	/* What a host's atexit handler might do. */
 	sandlock_handle_free(parked);
 	sandlock_result_free(done);
