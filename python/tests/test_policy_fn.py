@@ -6,7 +6,7 @@ import logging
 import os
 import pathlib
 import threading
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List, Type
 
 import pytest
 
@@ -119,23 +119,91 @@ def test_events_that_are_not_asked_for(box: Sandbox) -> None:
     assert box.run(["sh", "-c", "/bin/true"]).success and len(seen) == 2
 
 
-def test_context_says_what_is_not_built(box: Sandbox) -> None:
-    errors: List[str] = []
+CHANGES: Dict[str, Callable[[PolicyContext], None]] = {
+    "restrict_network": lambda ctx: ctx.restrict_network(["192.0.2.1", "2001:db8::1"]),
+    "grant_network": lambda ctx: ctx.grant_network([]),
+    "restrict_max_memory": lambda ctx: ctx.restrict_max_memory(2**64 - 1),
+    "restrict_max_processes": lambda ctx: ctx.restrict_max_processes(0),
+    "restrict_pid_network": lambda ctx: ctx.restrict_pid_network(1, ("192.0.2.1",)),
+    "deny_path": lambda ctx: ctx.deny_path(pathlib.Path("/")),
+    "allow_path": lambda ctx: ctx.allow_path(os.fsdecode(b"/\xff")),
+}
 
-    def judge(event: SyscallEvent, ctx: PolicyContext) -> None:
-        for call in (
-            lambda: ctx.restrict_network([]), lambda: ctx.grant_network([]), lambda: ctx.restrict_max_memory(1),
-            lambda: ctx.restrict_max_processes(1), lambda: ctx.restrict_pid_network(1, []), lambda: ctx.deny_path("/"),
-            lambda: ctx.allow_path("/"),
-        ):
+
+def changing(box: Sandbox, change: Callable[[PolicyContext], None], answer: Any = None) -> BaseException:
+    """Has an event's policy_fn make the change, catch what it raises, and answer. The
+    event is denied, whatever the answer, and the next one is decided anew."""
+    errors: List[BaseException] = []
+
+    def judge(event: SyscallEvent, ctx: PolicyContext) -> Any:
+        if event.argv and event.argv[0] == "/bin/echo":
             try:
-                call()
-            except SandlockError as e:
-                errors.append(str(e))
+                change(ctx)
+            except Exception as e:
+                errors.append(e)
+            return answer
+        return None
 
     box.policy_fn = judge
+    r = box.run([INSIDE, "-c", TRY + "\nos.execv('/bin/true', ['true'])"], text=True)
+    errno = answer if isinstance(answer, int) and answer > 0 else 1
+    assert r.success and r.stdout == f"{errno}\n" and len(errors) == 1, r
+    assert not isinstance(errors[0], SandlockError) or any("which denies the event" in line for line in r.log)
+    return errors[0]
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_context_says_what_is_not_built(box: Sandbox, name: str) -> None:
+    error = changing(box, CHANGES[name])
+    assert type(error) is SandlockError and str(error).startswith(f"{name}: not built yet: it needs ")
+
+
+@pytest.mark.parametrize("answer", [False, "audit", -1, 13])
+def test_a_failed_change_denies(box: Sandbox, answer: Any) -> None:
+    changing(box, CHANGES["deny_path"], answer)
+
+
+def test_a_failed_change_that_is_not_caught(box: Sandbox) -> None:
+    box.policy_fn = lambda event, ctx: ctx.restrict_network([])
+    with pytest.raises(CallbackError) as caught:
+        box.run(["true"])
+    assert isinstance(caught.value.__cause__, SandlockError) and "not built yet" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("change, kind", [
+    (lambda ctx: ctx.restrict_network("192.0.2.1"), TypeError),
+    (lambda ctx: ctx.restrict_network(b"192.0.2.1"), TypeError),
+    (lambda ctx: ctx.restrict_network(None), TypeError),
+    (lambda ctx: ctx.restrict_network([b"192.0.2.1"]), TypeError),
+    (lambda ctx: ctx.grant_network([pathlib.Path("192.0.2.1")]), TypeError),
+    (lambda ctx: ctx.grant_network(["192.0.2.1\0"]), ValueError),
+    (lambda ctx: ctx.restrict_pid_network("1", []), TypeError),
+    (lambda ctx: ctx.restrict_pid_network(-1, []), ValueError),
+    (lambda ctx: ctx.restrict_pid_network(1 << 32, []), ValueError),
+    (lambda ctx: ctx.restrict_pid_network(1, [1]), TypeError),
+    (lambda ctx: ctx.restrict_max_memory(-1), ValueError),
+    (lambda ctx: ctx.restrict_max_memory(1 << 64), ValueError),
+    (lambda ctx: ctx.restrict_max_memory("1G"), TypeError),
+    (lambda ctx: ctx.restrict_max_memory(1.0), TypeError),
+    (lambda ctx: ctx.restrict_max_processes(True), TypeError),
+    (lambda ctx: ctx.restrict_max_processes(1 << 32), ValueError),
+    (lambda ctx: ctx.deny_path(None), TypeError),
+    (lambda ctx: ctx.deny_path("/a\0b"), ValueError),
+    (lambda ctx: ctx.allow_path(1), TypeError),
+])
+def test_arguments_of_a_change(box: Sandbox, change: Any, kind: Type[Exception]) -> None:
+    assert type(changing(box, change)) is kind
+
+
+def test_a_context_that_was_kept(box: Sandbox) -> None:
+    kept: List[PolicyContext] = []
+    box.policy_fn = lambda event, ctx: kept.append(ctx)
     assert box.run(["true"]).success
-    assert len(errors) == 7 and all("not built yet" in e for e in errors)
+    for name, change in CHANGES.items():
+        with pytest.raises(SandlockError, match=f"{name}: the callback of this context has returned"):
+            change(kept[0])
+    # In a later event it denies that one.
+    assert "has returned" in str(changing(box, lambda ctx: kept[0].deny_path("/")))
 
 
 def test_one_thread_calls(box: Sandbox) -> None:

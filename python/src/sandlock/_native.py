@@ -42,12 +42,13 @@ class Callback:
         return cls._live.get(id or 0)
 
     def decide(self, event: Any, ctx: Optional[int]) -> int:
+        context, answer = PolicyContext(ctx), DENY
         try:
-            return verdict(self.fn(_event(event), PolicyContext(ctx)))
+            answer = verdict(self.fn(_event(event), context))
         except BaseException as e:  # whatever it is, it may not reach C
             with self._lock:
                 self.error = self.error or e
-            return DENY
+        return context._close(answer)
 
     def take_error(self) -> Optional[BaseException]:
         with self._lock:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
+import os
 from typing import Any, Callable, Optional, Sequence, Tuple, Union
 
+from . import _lib
 from .exceptions import SandlockError
+
+StrPath = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,35 +55,94 @@ class ExecRecord:
 
 
 class PolicyContext:
-    """Changes the policy of the running sandbox from a ``policy_fn``. What its methods
-    do is not built yet, and each says so."""
+    """Changes the policy of the running sandbox, during the call of the ``policy_fn``
+    that gets it: from the next decision on, of any task, until the run is over. Nothing
+    becomes wider than the policy that the run was started with, and no grant undoes a
+    restriction.
+
+    A method that raises has denied the event, also if the ``policy_fn`` catches what it
+    raises, and whatever it returns: one that takes something for restricted does not go
+    on allowing. What carries the changes out is not built yet, so each raises
+    :class:`SandlockError`. Arguments of a wrong kind are a TypeError or a ValueError.
+    """
 
     def __init__(self, ctx_ptr: Optional[int]) -> None:
         self._ctx = ctx_ptr
-
-    def _not_built(self, name: str, needs: str) -> SandlockError:
-        return SandlockError(f"PolicyContext.{name} is not built yet: it needs {needs}")
+        self._failed = False
 
     def restrict_network(self, ips: Sequence[str]) -> None:
-        raise self._not_built("restrict_network", "network rules by address")
+        """Lets these exact addresses be reached, of those that the policy lets be
+        reached; ``[]`` closes the network, and so does a list that is wrong."""
+        self._call("restrict_network", lambda: _addresses(ips))
 
     def grant_network(self, ips: Sequence[str]) -> None:
-        raise self._not_built("grant_network", "network rules by address")
+        """Adds addresses that the policy lets be reached, unless there was a
+        :meth:`restrict_network`."""
+        self._call("grant_network", lambda: _addresses(ips))
 
     def restrict_max_memory(self, bytes: int) -> None:
-        raise self._not_built("restrict_max_memory", "max_memory")
+        """Lowers ``max_memory``."""
+        self._call("restrict_max_memory", lambda: (_number(bytes, 64),))
 
     def restrict_max_processes(self, n: int) -> None:
-        raise self._not_built("restrict_max_processes", "max_processes")
+        """Lowers ``max_processes``."""
+        self._call("restrict_max_processes", lambda: (_number(n, 32),))
 
     def restrict_pid_network(self, pid: int, ips: Sequence[str]) -> None:
-        raise self._not_built("restrict_pid_network", "network rules by address")
+        """Restricts one process, and those that it starts from then on, besides."""
+        self._call("restrict_pid_network", lambda: (_number(pid, 32), *_addresses(ips)))
 
-    def deny_path(self, p: str) -> None:
-        raise self._not_built("deny_path", "fs_denied")
+    def deny_path(self, p: StrPath) -> None:
+        """Makes opening what lies at this absolute path or beneath it fail with EACCES."""
+        self._call("deny_path", lambda: (_encode(p),))
 
-    def allow_path(self, p: str) -> None:
-        raise self._not_built("allow_path", "fs_denied")
+    def allow_path(self, p: StrPath) -> None:
+        """Takes back a :meth:`deny_path` of the same path."""
+        self._call("allow_path", lambda: (_encode(p),))
+
+    def _call(self, name: str, arguments: Callable[[], Tuple[Any, ...]]) -> None:
+        try:
+            # With NULL, when the callback has returned: that denies the event of the one
+            # that runs on this thread now.
+            getattr(_lib.lib(), "sandlock_ctx_" + name)(self._ctx, *arguments())
+            why = _lib.last_error()
+            if why:
+                raise SandlockError(why if self._ctx else f"{name}: the callback of this context has returned")
+        except BaseException:
+            self._failed = True
+            raise
+
+    def _close(self, answer: int) -> int:
+        """Ends the use of the context, and gives the answer that counts."""
+        self._ctx = None
+        return DENY if self._failed and answer <= 0 else answer
+
+
+def _addresses(ips: Sequence[str]) -> Tuple[Any, int]:
+    if isinstance(ips, (str, bytes)):
+        raise TypeError(f"addresses are a list of str, not {ips!r}")
+    encoded = []
+    for ip in ips:
+        if not isinstance(ip, str):
+            raise TypeError(f"an address is a str, not {ip!r}")
+        encoded.append(_encode(ip))
+    return (ctypes.c_char_p * len(encoded))(*encoded), len(encoded)
+
+
+def _encode(p: StrPath) -> bytes:
+    encoded = os.fsencode(p)
+    if b"\0" in encoded:
+        raise ValueError(f"embedded NUL in {p!r}")
+    return encoded
+
+
+def _number(n: int, bits: int) -> int:
+    # ctypes cuts off what does not fit.
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise TypeError(f"an int is needed, not {n!r}")
+    if not 0 <= n < 1 << bits:
+        raise ValueError(f"{n} is not between 0 and {(1 << bits) - 1}")
+    return n
 
 
 Verdict = Union[None, bool, int, str]
