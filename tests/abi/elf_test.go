@@ -2,6 +2,7 @@ package abi
 
 import (
 	"bytes"
+	"debug/buildinfo"
 	"debug/elf"
 	"os"
 	"slices"
@@ -62,6 +63,23 @@ func open(t *testing.T) *elf.File {
 	}
 	t.Cleanup(func() { f.Close() })
 	return f
+}
+
+// TestBuild checks that no test hook is in the library: core/internal/flaw.
+func TestBuild(t *testing.T) {
+	info, err := buildinfo.ReadFile(library)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tags := ""
+	for _, s := range info.Settings {
+		if s.Key == "-tags" {
+			tags = s.Value
+		}
+	}
+	if tags != "landlocktsync" {
+		t.Errorf("built with the tags %q", tags)
+	}
 }
 
 // TestDynamicSection checks the library's name and needs, and that its tables are

@@ -27,11 +27,12 @@ const module = "github.com/sandlock/sandlock"
 var imports = map[string][]string{
 	"core/internal/sys":      {},
 	"core/internal/bpf":      {},
+	"core/internal/flaw":     {},
 	"core/internal/landlock": {"core/internal/sys"},
 	"core/internal/warden":   {"core/internal/sys"},
 	"core/internal/notify":   {"core/internal/sys"},
-	"core/internal/handler":  {"core/internal/sys", "core/internal/warden", "core/internal/notify"},
-	"core": {"core/internal/sys", "core/internal/bpf", "core/internal/landlock", "core/internal/warden",
+	"core/internal/handler":  {"core/internal/sys", "core/internal/warden", "core/internal/notify", "core/internal/flaw"},
+	"core": {"core/internal/sys", "core/internal/bpf", "core/internal/flaw", "core/internal/landlock", "core/internal/warden",
 		"core/internal/notify", "core/internal/handler"},
 	"capi": {"core"},
 }
@@ -114,6 +115,9 @@ func check(name string, src []byte) ([]string, error) {
 		for _, c := range group.List {
 			if strings.HasPrefix(c.Text, "//go:linkname") {
 				fault("uses go:linkname")
+			}
+			if strings.HasPrefix(c.Text, "//go:build") && strings.Contains(c.Text, "sandlock_flawed") && dir != "core/internal/flaw" {
+				fault("is another file in a build with flaws")
 			}
 		}
 	}
@@ -211,6 +215,9 @@ func TestCheckFinds(t *testing.T) {
 		{"core/internal/sys/a_unsafe.go", `import "golang.org/x/sys/unix"; var _ = unix.RawSyscall`, ""},
 		{"core/a.go", `import _ "kernel.org/pub/linux/libs/security/libcap/psx"`, "imports libpsx, which replaces the host's system calls"},
 		{"core/a.go", "import _ \"embed\"\n//go:linkname x runtime.x\nfunc x()", "uses go:linkname"},
+		{"core/a.go", "import _ \"embed\"\n//go:build !sandlock_flawed", "is another file in a build with flaws"},
+		{"core/internal/flaw/none.go", "import _ \"embed\"\n//go:build !sandlock_flawed", ""},
+		{"core/internal/bpf/a.go", `import _ "` + module + `/core/internal/flaw"`, "imports core/internal/flaw; it may import []"},
 		{"core/internal/notify/a.go", `import _ "` + module + `/core/internal/handler"`, "imports core/internal/handler; it may import [core/internal/sys]"},
 		{"core/internal/bpf/a.go", `import _ "` + module + `/core/internal/warden"`, "imports core/internal/warden; it may import []"},
 		{"core/internal/handler/a.go", `import _ "` + module + `/core/internal/notify"`, ""},

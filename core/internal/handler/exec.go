@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sandlock/sandlock/core/internal/flaw"
 	"github.com/sandlock/sandlock/core/internal/notify"
 	"github.com/sandlock/sandlock/core/internal/warden"
 	"golang.org/x/sys/unix"
@@ -246,7 +247,7 @@ func (e *Exec) fly() {
 // would end anyway. A caller that has none, as every child of fork(2) and vfork(2), can't
 // get any while it waits. e.mu is held.
 func (e *Exec) begin(a *approval) error {
-	if a.task.threads == 1 || a.silent {
+	if a.task.threads == 1 || a.silent || flaw.Unfrozen {
 		return e.Tracer.Approve(int32(a.r.TID), int32(a.task.tgid), a.r.ID, a.argv.short)
 	}
 	a.thaw = a.r.Listener().After(e.FreezeTimeout, func() {
@@ -329,7 +330,7 @@ func (e *Exec) Outcome(m warden.Message) {
 	case m.Type == warden.Exec && a == nil:
 		_ = e.Tracer.Refuse(m.ID) // nobody waits for it: it may not run
 	case a == nil:
-	case m.Type == warden.Exec && a.silent:
+	case m.Type == warden.Exec && (a.silent || flaw.Unproved):
 		e.settle(a, true)
 	case m.Type == warden.Exec:
 		e.prove(a, m.PID)
