@@ -3,15 +3,12 @@
  * "good" may run, "evil" may not. */
 #include "try.h"
 
-#include <limits.h>
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
-#include <sys/socket.h>
 
 #ifndef AT_EMPTY_PATH
 #define AT_EMPTY_PATH 0x1000
@@ -19,113 +16,6 @@
 
 static char *self;
 extern char **environ;
-
-/* What the executing task hands to the kernel, in memory that somebody else writes. */
-struct shared {
-	volatile int started, over;
-	char *argv[4];
-	char word[16];
-};
-
-static void fill(struct shared *s)
-{
-	memset(s, 0, sizeof *s);
-	strcpy(s->word, "good");
-	s->argv[0] = self, s->argv[1] = (char *)"say", s->argv[2] = s->word;
-}
-
-/* Writes one word and the other, each for as long as the other; the first letter decides. */
-static void *flip(void *p)
-{
-	struct shared *s = p;
-	for (unsigned i = 0; !s->over; s->started = 1, i++) {
-		memcpy(s->word, i % 2 ? "good" : "evil", 4);
-		__asm__ volatile("" ::: "memory");
-		for (volatile unsigned hold = i / 2 % 64; hold > 0; hold--)
-			;
-	}
-	return NULL;
-}
-
-static int flip_task(void *p)
-{
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	flip(p);
-	return 0;
-}
-
-static void start(struct shared *s)
-{
-	while (!s->started)
-		sched_yield();
-	execv(self, s->argv);
-	_exit(errno == EPERM ? 0 : 2);
-}
-
-static void by_thread(void)
-{
-	static struct shared s;
-	pthread_t t;
-	fill(&s);
-	pthread_create(&t, NULL, flip, &s);
-	start(&s);
-}
-
-/* A second task in the same memory, which is no thread and outlives the exec. */
-static void by_clone(void)
-{
-	static char stack[65536] __attribute__((aligned(16)));
-	static struct shared s;
-	fill(&s);
-	clone(flip_task, stack + sizeof stack, CLONE_VM | SIGCHLD, &s);
-	start(&s);
-}
-
-/* A peer, which writes through a mapping of its own or through a file. */
-static struct shared *peer;
-static int peer_file = -1;
-
-static void peer_begins(int with_file)
-{
-	peer_file = memfd_create("peer", 0);
-	if (peer_file < 0 || ftruncate(peer_file, sizeof *peer) != 0)
-		exit(3);
-	peer = mmap(NULL, sizeof *peer, PROT_READ | PROT_WRITE, MAP_SHARED, peer_file, 0);
-	fill(peer);
-	pid_t parent = getpid();
-	if (fork() != 0)
-		return;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
-		_exit(0);
-	if (!with_file)
-		flip(peer);
-	for (off_t at = (char *)peer->word - (char *)peer;; peer->started = 1) {
-		if (pwrite(peer_file, "evil", 4, at) != 4 || pwrite(peer_file, "good", 4, at) != 4)
-			_exit(3);
-	}
-}
-static void by_peer(void) { start(peer); }
-
-static void race(void (*exec_round)(void), int rounds)
-{
-	int ran = 0, denied = 0, killed = 0;
-	for (int i = 0; i < rounds; i++) {
-		int status;
-		pid_t pid = fork();
-		if (pid == 0)
-			exec_round();
-		if (waitpid(pid, &status, 0) != pid)
-			exit(4);
-		if (WIFSIGNALED(status))
-			killed++;
-		else if (WEXITSTATUS(status) == 7)
-			ran++;
-		else if (WEXITSTATUS(status) == 0)
-			denied++;
-	}
-	say("ran", ran), say("denied", denied), say("killed", killed);
-}
 
 static long exec_in_child(const char *path, char *const *args)
 {
@@ -181,6 +71,8 @@ static void extremes(void)
 	TRY("args-too-much", exec_in_child(self, list));
 	char *bytes[] = { self, (char *)"say", (char *)"\xff\xfe\x80good\n\x1b", NULL };
 	TRY("bytes", exec_in_child(self, bytes));
+	char *empties[] = { self, (char *)"say", (char *)"good", (char *)"", (char *)"", NULL };
+	TRY("empties", exec_in_child(self, empties));
 
 	/* A string and a vector whose last bytes are the last before nothing. */
 	char *page = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -280,6 +172,22 @@ static void attach(pid_t pid)
 		ptrace(PTRACE_CONT, pid, 0, 0);
 }
 
+/* Has /proc say that its arguments are others, prctl(2) PR_SET_MM_MAP. */
+static void pretend(void)
+{
+	static char word[] = "good";
+	struct prctl_mm_map map;
+	uint64_t here = (uint64_t)(uintptr_t)word, code = (uint64_t)(uintptr_t)&pretend;
+	memset(&map, 0, sizeof map);
+	map.start_code = code, map.end_code = code + 1;
+	map.start_data = here, map.end_data = here + 1;
+	map.start_brk = map.brk = (uint64_t)(uintptr_t)sbrk(0);
+	map.start_stack = (uint64_t)(uintptr_t)&map;
+	map.arg_start = here, map.arg_end = map.env_start = map.env_end = here + sizeof word;
+	map.exe_fd = (uint32_t)-1;
+	TRY("pretend", prctl(PR_SET_MM, PR_SET_MM_MAP, &map, sizeof map, 0));
+}
+
 /* Hides its memory from other processes, then executes. */
 static void hidden(void)
 {
@@ -323,15 +231,7 @@ int main(int argc, char **argv)
 		return 7;
 	self = argv[0];
 	int rounds = atoi(argv[2]);
-	if (!strcmp(argv[1], "race-thread"))
-		race(by_thread, rounds);
-	else if (!strcmp(argv[1], "race-clone"))
-		race(by_clone, rounds);
-	else if (!strcmp(argv[1], "race-mapping"))
-		peer_begins(0), race(by_peer, rounds);
-	else if (!strcmp(argv[1], "race-file"))
-		peer_begins(1), race(by_peer, rounds);
-	else if (!strcmp(argv[1], "extremes"))
+	if (!strcmp(argv[1], "extremes"))
 		extremes();
 	else if (!strcmp(argv[1], "ways"))
 		ways();
@@ -339,6 +239,8 @@ int main(int argc, char **argv)
 		stopped(rounds);
 	else if (!strcmp(argv[1], "attach"))
 		attach(rounds);
+	else if (!strcmp(argv[1], "pretend"))
+		pretend();
 	else if (!strcmp(argv[1], "hidden"))
 		hidden();
 	else if (!strcmp(argv[1], "killed"))

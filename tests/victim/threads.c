@@ -49,33 +49,12 @@ static void thread(char *word)
 	say("alive", 1);
 }
 
-/* Execs that fail after they were allowed, with threads beside them that go on. */
 static volatile unsigned long beats;
-static volatile int quiet;
 static void *beat(void *p)
 {
-	while (!quiet)
+	for (;;)
 		beats++;
 	return p;
-}
-
-static void failures(int rounds)
-{
-	char *args[] = { self, (char *)"say", (char *)"good", NULL }, *evil[] = { self, (char *)"say", (char *)"evil", NULL };
-	pthread_t t;
-	int enoent = 0, eacces = 0, eperm = 0;
-	pthread_create(&t, NULL, beat, NULL);
-	for (int i = 0; i < rounds; i++) {
-		enoent += execv("/usr/nothing", args) == -1 && errno == ENOENT;
-		eacces += execv("/usr", args) == -1 && errno == EACCES;
-		eperm += execv(self, evil) == -1 && errno == EPERM;
-	}
-	unsigned long before = beats;
-	while (beats == before)
-		sched_yield();
-	quiet = 1;
-	pthread_join(t, NULL);
-	say("enoent", enoent), say("eacces", eacces), say("eperm", eperm);
 }
 
 /* 1,000 threads in each way to be busy or idle, with execs that fail, then one by a
@@ -253,8 +232,6 @@ int main(int argc, char **argv)
 		crowd(rounds);
 	else if (!strcmp(argv[1], "thread"))
 		thread(!strcmp(argv[2], "-") ? (char *)"evil" : argv[2]);
-	else if (!strcmp(argv[1], "failures"))
-		failures(rounds);
 	else if (!strcmp(argv[1], "thousand"))
 		thousand(rounds);
 	else if (!strcmp(argv[1], "doomed"))
