@@ -1,7 +1,10 @@
-"""examples/audit_build.py works, and it sees what strace sees."""
+"""examples/audit_build.py works, and it sees what strace sees; and the same source is made
+by eight jobs at once, of which none is denied or killed."""
 
 from __future__ import annotations
 
+import collections
+import os
 import pathlib
 import re
 import shlex
@@ -11,6 +14,7 @@ import sys
 from typing import Iterable, Iterator, List, Tuple
 
 import pytest
+from sandlock import Result
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "examples" / "audit_build.py"
@@ -74,10 +78,29 @@ def audited(output: str) -> List[Tuple[int, Exec, bool]]:
     return attempts
 
 
-def test_audit_build(tmp_path: pathlib.Path) -> None:
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Where the script has fetched the source, or will."""
     if not shutil.which("apt-get"):
         pytest.skip("apt-get, which fetches the source, is not installed")
-    ran = subprocess.run([sys.executable, str(SCRIPT), "--work", str(tmp_path), "--keep"],
+    return tmp_path_factory.mktemp("work")
+
+
+def original(work: pathlib.Path) -> pathlib.Path:
+    found = list((work / "apt").glob("*.orig.tar.*"))
+    return found[0] if found else audit_build.fetch(work)
+
+
+def strace(trace: pathlib.Path, build: pathlib.Path, step: Iterable[str]) -> List[Tuple[int, Exec, bool]]:
+    """The attempts of a step without a sandbox."""
+    subprocess.run(
+        ["strace", "-f", "-qq", "-s", "131072", "-e", "trace=execve,execveat", "-e", "signal=none", "-o", str(trace), *step],
+        cwd=build, env=audit_build.environment(build), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return traced(trace)
+
+
+def test_audit_build(work: pathlib.Path) -> None:
+    ran = subprocess.run([sys.executable, str(SCRIPT), "--work", str(work), "--keep"],
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr
     assert "curl: Operation not permitted" in ran.stdout
@@ -86,24 +109,20 @@ def test_audit_build(tmp_path: pathlib.Path) -> None:
     seen = audited(output)
 
     # The source is what it is said to be.
-    archive = next((tmp_path / "apt").glob("*.orig.tar.*"))
-    build = tmp_path / "build"
+    archive = original(work)
+    build = work / "build"
     lines = sum(file.read_bytes().count(b"\n") for file in (build / "tree").glob("*.[ch]"))
     assert lines >= 20_000
 
     if not shutil.which("strace"):
         pytest.skip("strace, which the build is compared with, is not installed")
     # The same build at the same place, without a sandbox.
-    sandboxed = tmp_path / "sandboxed"
+    sandboxed = work / "sandboxed"
     build.rename(sandboxed)
     audit_build.prepare(build, archive)
     attempts = []
     for number, step in enumerate(audit_build.STEPS):
-        trace = tmp_path / f"trace.{number}"
-        subprocess.run(
-            ["strace", "-f", "-qq", "-s", "131072", "-e", "trace=execve,execveat", "-e", "signal=none", "-o", str(trace), *step],
-            cwd=build, env=audit_build.environment(build), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        attempts += traced(trace)
+        attempts += strace(work / f"trace.{number}", build, step)
 
     outside = list(last_tries(attempts))
     failed = [argv for argv, succeeded in outside if not succeeded]
@@ -119,3 +138,47 @@ def test_audit_build(tmp_path: pathlib.Path) -> None:
     # What an exec that failed in the sandbox alone would have changed.
     for name in "tcc", "libtcc.a", "libtcc1.a":
         assert (sandboxed / "tree" / name).read_bytes() == (build / "tree" / name).read_bytes(), name
+
+
+def recorded(result: Result) -> Iterator[Tuple[Exec, bool]]:
+    """The attempts among what became of the execs: a script's interpreter, which is the
+    process's next record, is none."""
+    scripts = set()
+    for record in result.execs:
+        assert record.argv is not None
+        assert record.outcome in ("ran", "became", "failed"), record
+        if record.pid in scripts:
+            scripts.remove(record.pid)
+            continue
+        if record.outcome == "became":
+            scripts.add(record.pid)
+        yield normalised(record.argv), record.outcome != "failed"
+
+
+def test_parallel_build(work: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    if not shutil.which("strace"):
+        pytest.skip("strace, which the build is compared with, is not installed")
+    archive = original(work)
+    step = ("make", "-j8", "-C", "tree")
+    fresh, build, outside = tmp_path / "fresh", tmp_path / "build", tmp_path / "outside"
+    audit_build.prepare(build, archive)
+    for first in audit_build.STEPS[:2]:
+        subprocess.run(first, cwd=build, env=audit_build.environment(build), check=True, stdout=subprocess.DEVNULL)
+    shutil.copytree(build, fresh, symlinks=True)
+    want = collections.Counter((argv, ok) for _, argv, ok in strace(tmp_path / "trace", build, step))
+    build.rename(outside)
+
+    runs = 20 if os.environ.get("SANDLOCK_SOAK") else 2
+    for _ in range(runs):
+        shutil.copytree(fresh, build, symlinks=True)
+        box = audit_build.sandbox(build, archive, lambda event, ctx: False)
+        box.record_execs = True
+        result = box.run(step)
+        assert result.success and not result.log, audit_build.complain(step, result)
+        got = collections.Counter(recorded(result))
+        assert got == want
+        for name in "tcc", "libtcc.a", "libtcc1.a":
+            assert (outside / "tree" / name).read_bytes() == (build / "tree" / name).read_bytes(), name
+        shutil.rmtree(build)
+    print(f"make -j8, {runs} runs: {sum(want.values())} execs each, {sum(n for (_, ok), n in want.items() if not ok)} of which"
+          " fail without a sandbox too; the same with it")
