@@ -123,11 +123,11 @@ func (e *Exec) Handle(r *notify.Request) {
 		}
 		return
 	}
-	decode := e.decode
 	if a.silent = r.Data.Nr == e.Silent; a.silent {
-		decode = e.decodeSilent
+		go e.approveSilent(a)
+		return
 	}
-	e.Decider.Ask(func() (*ExecEvent, unix.Errno) { return decode(a) }, func(errno unix.Errno) {
+	e.Decider.Ask(func() (*ExecEvent, unix.Errno) { return e.decode(a) }, func(errno unix.Errno) {
 		switch {
 		case a.unreadable.Load() && e.Weak && r.Claim():
 			e.askBlind(a)
@@ -164,14 +164,16 @@ func (e *Exec) decode(a *approval) (*ExecEvent, unix.Errno) {
 	return ev, 0
 }
 
-// decodeSilent has no event: the exec is allowed.
-func (e *Exec) decodeSilent(a *approval) (*ExecEvent, unix.Errno) {
+// approveSilent lets an exec through that is no event, and so waits for no other's verdict.
+func (e *Exec) approveSilent(a *approval) {
 	task, err := readTask(a.r.TID)
 	if err != nil || !a.r.Valid() {
-		return nil, unix.EPERM // nobody is there to hear it
+		a.r.Errno(unix.EPERM) // nobody is there to hear it
+		a.r.Listener().Release()
+		return
 	}
 	a.task, a.record = task, -1
-	return nil, 0
+	e.approve(a)
 }
 
 // askBlind has a claimed request judged without its arguments. Allowed, the kernel reads
