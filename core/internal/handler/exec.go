@@ -92,6 +92,10 @@ type Exec struct {
 // never fill the warden's socket: neither side may wait for the other there.
 const maxFlying = 32
 
+// maxSilent bounds those among them besides that are not judged: the judged ones can all
+// wait for a verdict where they are, each for its script's interpreter.
+const maxSilent = 8
+
 // approval is an exec between its verdict and its outcome.
 type approval struct {
 	r       *notify.Request
@@ -212,18 +216,25 @@ func (e *Exec) approve(a *approval) {
 // no return. A thread that executes again is through with what it executed before,
 // whatever has been reported of that. e.mu is held.
 func (e *Exec) fly() {
-	busy := func(a *approval) bool {
+	mayFly := func(a *approval) bool {
+		places := maxFlying
+		if a.silent {
+			places = maxSilent
+		}
 		for _, other := range e.flying {
 			if other.task.tgid == a.task.tgid && other.r.TID != a.r.TID {
-				return true
+				return false
+			}
+			if other.silent == a.silent {
+				places--
 			}
 		}
-		return false
+		return places > 0
 	}
 	rest := e.waiting[:0]
 	for _, a := range e.waiting {
 		switch {
-		case len(e.flying) >= maxFlying || busy(a):
+		case !mayFly(a):
 			rest = append(rest, a)
 		case !a.r.Claim():
 			a.r.Listener().Release()
