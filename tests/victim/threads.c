@@ -192,6 +192,27 @@ static void together(int rounds)
 	say("good", good);
 }
 
+/* Many threads execute at once; each says "r" on descriptor 0 before. */
+static void *rush(void *p)
+{
+	char *args[] = { self, (char *)"say", (char *)"good", NULL };
+	pthread_barrier_wait(&all);
+	if (write(0, "r", 1) == 1)
+		execv(self, args);
+	return p;
+}
+
+static void rushing(int threads)
+{
+	pthread_t t;
+	pthread_barrier_init(&all, NULL, (unsigned)threads);
+	for (int i = 1; i < threads; i++)
+		if (pthread_create(&t, NULL, rush, NULL) != 0)
+			exit(4);
+	rush(NULL);
+	pause();
+}
+
 /* Several threads whose execs fail, all the time. */
 static void *fail_always(void *rounds)
 {
@@ -240,6 +261,8 @@ int main(int argc, char **argv)
 		leaving(rounds);
 	else if (!strcmp(argv[1], "together"))
 		together(rounds);
+	else if (!strcmp(argv[1], "rushing"))
+		rushing(rounds);
 	else if (!strcmp(argv[1], "failing-together"))
 		failing_together(rounds);
 	return 0;
