@@ -165,7 +165,9 @@ func (w *Warden) Receive() (m Message, fd int, err error) {
 	oob := make([]byte, unix.CmsgSpace(4))
 	for {
 		n, oobn, _, _, err := unix.Recvmsg(w.ctl, buf[:], oob, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
-		if errors.Is(err, unix.EINTR) {
+		// ECONNRESET comes once, before what the warden has sent, when it ended with orders
+		// unread: unix_release_sock() of the kernel's net/unix/af_unix.c.
+		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECONNRESET) {
 			continue
 		}
 		if errors.Is(err, unix.EAGAIN) {
@@ -174,10 +176,10 @@ func (w *Warden) Receive() (m Message, fd int, err error) {
 			}
 			continue
 		}
-		if err != nil && !errors.Is(err, unix.ECONNRESET) {
+		if err != nil {
 			return m, -1, os.NewSyscallError("recvmsg", err)
 		}
-		if err != nil || n == 0 {
+		if n == 0 {
 			return m, -1, ErrGone
 		}
 		fd = -1

@@ -201,6 +201,33 @@ func TestKilledWardenIsNoticed(t *testing.T) {
 	w.AwaitKiller()
 }
 
+// A last message is read although orders were on their way that the warden did not: the
+// kernel puts ECONNRESET before it.
+func TestLastMessageAfterUnreadOrders(t *testing.T) {
+	s := spec("true")
+	s.Park = true
+	w := start(t, s)
+	receive(t, w, Created)
+	if err := unix.Kill(w.PID(), unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for state(t, int32(w.PID())) != "T" {
+	}
+	w.Kill()
+	w.AwaitKiller()
+	for range 8 { // it takes one before it looks for whom to reap
+		if err := w.Thaw(1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Kill(w.PID(), unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if ws := unix.WaitStatus(receive(t, w, End).Status); ws.Signal() != unix.SIGKILL {
+		t.Errorf("status %#x", ws)
+	}
+}
+
 func BenchmarkTrue(b *testing.B) {
 	for b.Loop() {
 		w, err := Start(spec("true"))
