@@ -159,6 +159,65 @@ def making() -> None:
     table.row("in a sandbox with policy_fn", samples["judged"], samples["bare"], "without", "at most 1.05")
 
 
+def interrupted(build: str) -> None:
+    """Execs under a storm of signals whose handler does not restart system calls, with
+    each way to supervise them; and what else each costs."""
+    library = os.path.realpath("libsandlock.so.0")
+    supervise = f"{build}/supervise"
+    measured = {
+        "no supervisor": [supervise, "bare"],
+        "C, notifications": [supervise, "notify"],
+        "C, followed to the exec stop": [f"{build}/followed"],
+        "C, SECCOMP_RET_TRACE": [supervise, "trace"],
+        "sandlock, policy_fn in C": [supervise, "sandlock", library],
+    }
+    ways = {
+        **measured,
+        "C, not WAIT_KILLABLE_RECV": [supervise, "interruptible"],
+        "C, not SYNC_WAKE_UP": [supervise, "elsewhere"],
+        "sandlock, policy_fn takes 1 ms": [supervise, "slow", library],
+    }
+    samples: Dict[str, Samples] = {way: collections.defaultdict(list) for way in ways}
+
+    def turn(ways: Dict[str, List[str]], *work: str) -> None:
+        for way, how in ways.items():
+            collect(samples[way], [*how, f"{build}/storm", *work])
+
+    for _ in range(TURNS):
+        for rate in "1000", "10000", "40000":
+            turn(ways, "exec", rate, "100", rate)
+        turn(ways, "exec", "restart", "100", "10000", "restart")
+        turn(ways, "exec", "beside", "60", "1000", "beside")
+        turn(measured, "exec", "exec", "60", "0")
+        turn(measured, "fork", "fork", "200")
+        turn(measured, "signal", "signal", "1000")
+        # In this session: what the scheduler gives the host is what they share, sched(7).
+        burners = [subprocess.Popen([f"{build}/storm", "spin"]) for _ in range(os.cpu_count() or 1)]
+        try:
+            turn(ways, "exec", "busy", "60", "1000")
+        finally:
+            for burner in burners:
+                burner.kill()
+                burner.wait()
+    columns = {"1000": "1 kHz", "10000": "10 kHz", "40000": "40 kHz", "restart": "SA_RESTART",
+               "beside": "beside", "busy": "busy"}
+    print("\nexecs of /bin/true that a signal of a timer interrupts (EINTR), %")
+    print("  SA_RESTART: at 10 kHz, with a handler that has it; beside: at 1 kHz, while another task of the")
+    print("  sandbox executes; busy: at 1 kHz, beside a task of the host's session that burns, for each CPU")
+    print(f"  {'':34}" + "".join(f"{title:>11}" for title in columns.values()))
+    for way in ways:
+        shares = (100 * sum(n > 0 for n in samples[way][c]) / len(samples[way][c]) for c in columns)
+        print(f"  {way:34}" + "".join(f"{share:11.1f}" for share in shares))
+    for name, title in (
+        ("exec-us", "vfork, exec and wait of /bin/true"),
+        ("fork", "fork and wait of a child that does nothing"),
+        ("signal", "a signal to itself, handled"),
+    ):
+        table = Table(title)
+        for way in measured:
+            table.row(way, samples[way][name], samples["no supervisor"][name], "without one")
+
+
 def trapped(build: str, go: str) -> None:
     """One notification, received and answered, by this library's listener (a Go
     benchmark of it) and by the least that C can do."""
@@ -205,6 +264,7 @@ def main() -> None:
     python_runs()
     executing(build)
     making()
+    interrupted(build)
     trapped(build, go)
     untrapped(build)
 
