@@ -242,9 +242,12 @@ func (s *Sandbox) awaitCreated() error {
 	if fd < 0 {
 		return &StartError{Step: "seccomp", Err: errors.New("no listener came with the confined child")}
 	}
-	if err := s.serve(fd); err != nil {
-		return &StartError{Step: "listener", Err: err}
-	}
+	handlers := s.handlers()
+	s.listener = notify.Serve(fd, !hostKernel().receiveEnds(), s.verdicts.tick(), handlers, func(err error) {
+		s.logf("the supervisor failed, the sandbox is ended: %v", err)
+		s.warden.Kill()
+	})
+	s.verdicts.attach(s.listener)
 	return nil
 }
 

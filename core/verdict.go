@@ -1,12 +1,14 @@
 package core
 
 import (
+	"runtime"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/sandlock/sandlock/core/internal/handler"
 	"github.com/sandlock/sandlock/core/internal/notify"
+	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,24 +36,6 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 		}
 	}
 	return hs
-}
-
-// serve takes ownership of the listener fd and answers what it receives.
-func (s *Sandbox) serve(fd int) (err error) {
-	handlers := s.handlers()
-	s.listener, err = notify.New(fd, notify.Service{
-		Handlers: handlers, Work: s.verdicts.work, Tick: s.verdicts.tick(), PollFirst: !hostKernel().receiveEnds(),
-		Broken: func(err error) {
-			s.logf("the supervisor failed, the sandbox is ended: %v", err)
-			s.warden.Kill()
-		},
-	})
-	if err != nil {
-		return err
-	}
-	s.verdicts.listener = s.listener
-	s.listener.Start()
-	return nil
 }
 
 // execDecider is the [handler.Decider] of a sandbox's execs.
@@ -99,17 +83,19 @@ func (v Verdict) errno() unix.Errno {
 	return unix.EPERM
 }
 
-// dispatcher has the listener's thread call the user's PolicyFunc, one event at a time. An
+// dispatcher has one thread call the user's PolicyFunc, one event at a time. An
 // event is answered once: by the function, or by its deadline.
 type dispatcher struct {
 	fn       PolicyFunc
 	live     *dynamic
-	timeout  time.Duration    // of a verdict, 0 none
-	listener *notify.Listener // set before it starts
+	timeout  time.Duration // of a verdict, 0 none
+	listener *notify.Listener
 	logf     func(string, ...any)
+	bell     sys.Bell // rung when the queue or closed has changed
 
 	mu      sync.Mutex // guards what follows
 	queue   []*question
+	running bool // the thread exists
 	busy    bool // it decodes an event or calls the function
 	late    bool // … with an event that its deadline has denied meanwhile
 	closed  bool
@@ -131,6 +117,15 @@ func (d *dispatcher) tick() time.Duration {
 	return d.timeout
 }
 
+// attach gives the dispatcher the listener that keeps its deadlines; nothing is
+// decided before.
+func (d *dispatcher) attach(l *notify.Listener) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.listener = l
+	d.bell.Ring()
+}
+
 // ask queues an event. answer is called once, from any goroutine.
 func (d *dispatcher) ask(decode func() (*Event, Verdict), answer func(*Event, Verdict)) {
 	d.mu.Lock()
@@ -139,18 +134,28 @@ func (d *dispatcher) ask(decode func() (*Event, Verdict), answer func(*Event, Ve
 		answer(nil, Deny)
 		return
 	}
+	defer d.mu.Unlock()
 	d.queue = append(d.queue, &question{decode: decode, answer: answer})
-	d.mu.Unlock()
-	d.listener.Ring()
+	if !d.running {
+		d.running = true
+		go d.run()
+	}
+	d.bell.Ring()
 }
 
-// work decides all that waits; the listener calls it.
-func (d *dispatcher) work() {
+func (d *dispatcher) run() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	for {
 		d.mu.Lock()
-		if len(d.queue) == 0 {
+		if d.closed {
 			d.mu.Unlock()
 			return
+		}
+		if len(d.queue) == 0 || d.listener == nil {
+			d.mu.Unlock()
+			d.bell.Wait()
+			continue
 		}
 		q := d.queue[0]
 		d.queue = slices.Delete(d.queue, 0, 1) // which forgets it: it gets an event of some MiB
@@ -231,6 +236,7 @@ func (d *dispatcher) close(onClose func()) {
 	if busy {
 		d.onClose = onClose
 	}
+	d.bell.Ring()
 	d.mu.Unlock()
 	for _, w := range waiting {
 		w.answer(nil, Deny)

@@ -33,7 +33,7 @@ func BenchmarkTrapped(b *testing.B) {
 			}
 			var first, last time.Time
 			calls := 0
-			count := func(r *notify.Request) {
+			l := notify.Serve(fd, false, time.Second, map[int32]notify.Handler{unix.SYS_GETPPID: func(r *notify.Request) {
 				switch calls {
 				case 0:
 					first = time.Now()
@@ -42,11 +42,8 @@ func BenchmarkTrapped(b *testing.B) {
 				}
 				calls++
 				answer(r)
-			}
-			service(b, fd, notify.Service{
-				Handlers: map[int32]notify.Handler{unix.SYS_GETPPID: count}, Tick: time.Second,
-				Broken: func(err error) { b.Error(err); w.Kill() },
-			}).Wait()
+			}}, func(err error) { b.Error(err); w.Kill() })
+			l.Wait()
 			b.ReportMetric(float64(last.Sub(first).Nanoseconds())/float64(b.N), "ns/op")
 		})
 	}

@@ -66,25 +66,13 @@ func serve(t *testing.T, nr uint32, script string, poll bool, h notify.Handler, 
 	if h != nil {
 		handlers[int32(nr)] = h
 	}
-	l := service(t, fd, notify.Service{
-		Handlers: handlers, Tick: 50 * time.Millisecond, PollFirst: poll, Broken: func(err error) { broken(err, w) },
-	})
+	l := notify.Serve(fd, poll, 50*time.Millisecond, handlers, func(err error) { broken(err, w) })
 	out, err := io.ReadAll(r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.Wait()
 	return strings.TrimSpace(string(out))
-}
-
-func service(tb testing.TB, fd int, s notify.Service) *notify.Listener {
-	tb.Helper()
-	l, err := notify.New(fd, s)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	l.Start()
-	return l
 }
 
 func fatal(t *testing.T) func(error, *warden.Warden) {
