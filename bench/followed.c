@@ -89,8 +89,8 @@ static _Noreturn void tracer(int orders, int to_supervisor, char **argv)
 		if (recv(orders, &o, sizeof o, MSG_DONTWAIT) == sizeof o) {
 			struct seccomp_notif_resp answer = { .id = o.id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE };
 			ptrace(PTRACE_SEIZE, o.tid, 0, PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL);
-			ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
 			ptrace(PTRACE_INTERRUPT, o.tid, 0, 0);
+			ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
 		}
 	}
 }

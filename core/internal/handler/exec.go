@@ -57,7 +57,6 @@ type Tracer interface {
 	Approve(tid, tgid int32, id uint64, cmdline []byte) error
 	Release(id uint64) error
 	Refuse(id uint64) error
-	Prompt(prompt bool) error
 }
 
 // Exec judges execve and execveat. DESIGN, "The life of an exec with a policy
@@ -85,7 +84,6 @@ type Exec struct {
 	mu      sync.Mutex           // guards what follows
 	flying  map[uint64]*approval // approved, outcome unknown; by notification id
 	waiting []*approval          // allowed, for a place in flight; in order
-	prompt  bool                 // the tracer knows that some wait
 }
 
 // maxFlying bounds the approved execs in flight, so that orders and reports
@@ -213,28 +211,24 @@ func (e *Exec) approve(a *approval) {
 
 // fly approves what may be: of one thread group one at a time, since the seize of
 // a second thread would block in the kernel while the first is past the point of
-// no return. A thread that executes again is through with what it executed before,
-// whatever has been reported of that. e.mu is held.
+// no return. e.mu is held.
 func (e *Exec) fly() {
-	mayFly := func(a *approval) bool {
-		places := maxFlying
+	busy := make(map[uint32]bool, len(e.flying)+1)
+	judged, silent := maxFlying, maxSilent
+	places := func(a *approval) *int {
 		if a.silent {
-			places = maxSilent
+			return &silent
 		}
-		for _, other := range e.flying {
-			if other.task.tgid == a.task.tgid && other.r.TID != a.r.TID {
-				return false
-			}
-			if other.silent == a.silent {
-				places--
-			}
-		}
-		return places > 0
+		return &judged
+	}
+	for _, a := range e.flying {
+		busy[a.task.tgid] = true
+		*places(a)--
 	}
 	rest := e.waiting[:0]
 	for _, a := range e.waiting {
 		switch {
-		case !mayFly(a):
+		case busy[a.task.tgid] || *places(a) == 0:
 			rest = append(rest, a)
 		case !a.r.Claim():
 			a.r.Listener().Release()
@@ -246,14 +240,12 @@ func (e *Exec) fly() {
 				e.flying = map[uint64]*approval{}
 			}
 			e.flying[a.r.ID] = a
+			busy[a.task.tgid] = true
+			*places(a)--
 		}
 	}
 	clear(e.waiting[len(rest):])
 	e.waiting = rest
-	if wait := len(rest) > 0; wait != e.prompt {
-		e.prompt = wait
-		_ = e.Tracer.Prompt(wait)
-	}
 }
 
 // begin has the exec approved, or first the caller's siblings stopped, which the exec

@@ -9,7 +9,7 @@ import (
 
 const (
 	requestMagic    = 0x534c5744
-	protocolVersion = 2
+	protocolVersion = 1
 	requestMax      = 16 << 20
 	cpuBytes        = 1024
 	requestSize     = 56 + cpuBytes
@@ -142,7 +142,6 @@ const (
 	orderApprove
 	orderRelease
 	orderRefuse
-	orderPrompt
 )
 
 func encodeOrder(kind uint32, tid, tgid int32, id uint64) []byte {

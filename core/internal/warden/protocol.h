@@ -18,7 +18,7 @@ typedef long long s64;
 
 enum {
 	REQUEST_MAGIC = 0x534c5744, /* "SLWD" */
-	PROTOCOL_VERSION = 2,
+	PROTOCOL_VERSION = 1,
 	REQUEST_MAX = 16 << 20, /* argv and envp are at most 6 MiB: execve(2) */
 	CPU_BYTES = 1024,       /* 8192 CPUs: CONFIG_NR_CPUS of x86-64 */
 };
@@ -91,7 +91,6 @@ enum order_type { /* host -> parent */
 	ORDER_APPROVE, /* id, tid, tgid: seize tid, answer the notification "continue" */
 	ORDER_RELEASE, /* id: the exec stop's image may run */
 	ORDER_REFUSE,  /* id: it may not: SIGKILL */
-	ORDER_PROMPT,  /* id: 1, each MSG_RAN comes at once, as somebody waits for one; 0, it may wait */
 };
 
 /* ORDER_APPROVE may be followed by what /proc/<pid>/cmdline has to hold after the exec;
@@ -112,7 +111,7 @@ enum message_type { /* parent -> host */
 	MSG_CREATED = 1, /* pid, killer; the listener as SCM_RIGHTS when asked for */
 	MSG_FROZEN,      /* id: no other thread of the group runs */
 	MSG_EXEC,        /* id, pid: stopped at PTRACE_EVENT_EXEC */
-	MSG_RAN,         /* id: was there, with the arguments of the order, and runs; may come late */
+	MSG_RAN,         /* id: was there, with the arguments of the order, and runs */
 	MSG_NO_EXEC,     /* id, error: see enum no_exec */
 	MSG_END,         /* everything is dead and reaped */
 };

@@ -60,35 +60,6 @@ static void report(enum message_type type, u64 id, enum no_exec what, long err)
 	send_message(&m, -1);
 }
 
-/* An exec that ran as approved is no news that anybody waits for, mostly, and each message
- * wakes a thread of the host, which may be in the new program's way. So some are kept. */
-enum { RUNS = 16 }; /* at most half of handler.maxFlying */
-static u64 runs_kept[RUNS];
-static u32 nruns;
-static int prompt;
-
-void tracee_report_runs(void)
-{
-	u32 i;
-	for (i = 0; i < nruns; i++)
-		report(MSG_RAN, runs_kept[i], 0, 0);
-	nruns = 0;
-}
-
-void tracee_prompt(int now)
-{
-	prompt = now;
-	if (prompt)
-		tracee_report_runs();
-}
-
-static void ran(u64 id)
-{
-	runs_kept[nruns++] = id;
-	if (prompt || nruns == RUNS)
-		tracee_report_runs();
-}
-
 static void no_exec(u64 id, enum no_exec what, long err) { report(MSG_NO_EXEC, id, what, err); }
 
 static void drop_cmdline(struct tracee *t)
@@ -110,21 +81,15 @@ static void detach(struct tracee *t)
 	forget(t);
 }
 
-/* Queues an interrupt, which becomes a stop before the task runs another instruction of
- * its own; where it has none left to run, it fails. */
-static long interrupt(s32 tid)
-{
-	return sys4(__NR_ptrace, PTRACE_INTERRUPT, tid, 0, 0);
-}
-
-/* Whom we trace already is taken over, if it is traced: an entry's number could be
- * somebody else's by now. */
+/* Seizes tid and queues an interrupt, which becomes a stop before the task runs another
+ * instruction of its own. Whom we trace already is taken over, if it is traced: an
+ * entry's number could be somebody else's by now. */
 static long seize(s32 tid, enum state state, s32 caller, u64 id)
 {
 	struct tracee *t = tracee_of_tid(tid);
 	long r;
 
-	if (t && interrupt(tid) < 0) {
+	if (t && sys4(__NR_ptrace, PTRACE_INTERRUPT, tid, 0, 0) < 0) {
 		forget(t);
 		t = 0;
 	}
@@ -138,6 +103,8 @@ static long seize(s32 tid, enum state state, s32 caller, u64 id)
 		t->tid = tid;
 		t->sig = 0;
 		t->len = 0;
+		/* Fails for one that is about to end. */
+		sys4(__NR_ptrace, PTRACE_INTERRUPT, tid, 0, 0);
 	}
 	drop_cmdline(t); /* of an approval before */
 	t->state = state;
@@ -230,7 +197,6 @@ static long seize_siblings(s32 caller, u64 id)
 				continue;
 			r = seize(tid, STOPPING, caller, id);
 			if (r == 0) {
-				interrupt(tid);
 				new++;
 			} else if (runs(tid, &dead), !dead) {
 				sys1(__NR_close, fd);
@@ -289,30 +255,9 @@ void tracee_recheck(void)
 		}
 }
 
-/* Whether tid waits in notification id. A thread that executes again, before it has met its
- * interrupt, is through with what it executed before. */
-static int waits_again(s32 tid, u64 id)
-{
-	struct tracee *t;
-	u64 before;
-
-	if (!waits(id))
-		return 0;
-	t = tracee_of_tid(tid);
-	if (t && t->state == CALLER) {
-		before = t->id;
-		drop_cmdline(t);
-		t->state = THAWING;
-		t->id = 0;
-		tracee_thaw(before);
-		no_exec(before, NO_EXEC_FAILED, 0);
-	}
-	return 1;
-}
-
 void tracee_freeze(s32 tid, u64 id)
 {
-	if (waits_again(tid, id))
+	if (waits(id))
 		frozen(tid, id);
 	else
 		no_exec(id, NO_EXEC_GONE, -ESRCH);
@@ -320,17 +265,16 @@ void tracee_freeze(s32 tid, u64 id)
 
 /* ---- the caller ------------------------------------------------------------ */
 
-/* Seize, answer "continue", queue an interrupt, which becomes a stop when the exec has
- * failed. The answer comes before the interrupt, so that it is what wakes the caller: on
- * this CPU, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP, where an interrupt would look for an idle
- * one. A caller that is quicker than the interrupt has stopped at its exec by then, or
- * runs on after it has failed and is stopped for nothing. */
+/* Seize, queue an interrupt, answer "continue". The interrupt becomes a stop
+ * when the exec has failed; before 5.19, without WAIT_KILLABLE_RECV, it would
+ * cancel the notification. If the notification is gone, tid may by now be
+ * somebody else, who is let go at the stop that the interrupt makes. */
 void tracee_approve(s32 tid, s32 tgid, u64 id, const char *cmdline, u32 len)
 {
 	struct { u64 id; s64 val; s32 error; u32 flags; } answer = { id, 0, 0, 1 };
 	struct tracee *t;
 	int dead;
-	long r = waits_again(tid, id) ? seize(tid, CALLER, tid, id) : -ESRCH;
+	long r = waits(id) ? seize(tid, CALLER, tid, id) : -ESRCH;
 
 	if (r < 0) {
 		if (runs(tid, &dead), dead)
@@ -348,9 +292,7 @@ void tracee_approve(s32 tid, s32 tgid, u64 id, const char *cmdline, u32 len)
 		memcpy(cmdlines[t->slot], cmdline, len);
 	}
 	r = sys3(__NR_ioctl, listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
-	interrupt(tid);
 	if (r < 0) {
-		/* tid may by now be somebody else, who is let go at the stop. */
 		t->state = THAWING;
 		t->id = 0;
 		tracee_thaw(id);
@@ -444,7 +386,6 @@ static void executed(s32 former, s32 tid)
 {
 	struct message m = { 0 };
 	struct tracee *t = tracee_of_tid(former);
-	u64 id;
 
 	if (!t) { /* can't be; it does not run */
 		sys2(__NR_kill, tid, SIGKILL);
@@ -455,15 +396,11 @@ static void executed(s32 former, s32 tid)
 		detach(t);
 		return;
 	}
-	id = t->id;
-	if (as_approved(t)) {
-		detach(t);
-		ran(id);
-		return;
-	}
-	m.type = MSG_EXEC;
+	m.type = as_approved(t) ? MSG_RAN : MSG_EXEC;
 	m.pid = tid;
-	m.id = id;
+	m.id = t->id;
+	if (m.type == MSG_RAN)
+		detach(t);
 	send_message(&m, -1);
 }
 

@@ -166,9 +166,6 @@ static void take_order(void)
 	case ORDER_APPROVE:
 		tracee_approve(o.tid, o.tgid, o.id, in.cmdline, (u32)n - sizeof o);
 		break;
-	case ORDER_PROMPT:
-		tracee_prompt(o.id != 0);
-		break;
 	case ORDER_RELEASE:
 	case ORDER_REFUSE:
 		tracee_settle(o.type, o.id);
@@ -212,7 +209,6 @@ static void __attribute__((noreturn)) parent_end(void)
 
 	if (parent_tty >= 0)
 		sys3(__NR_ioctl, parent_tty, TIOCSPGRP, &req->tty_pgrp);
-	tracee_report_runs();
 	sys2(__NR_getrusage, RUSAGE_CHILDREN, &usage);
 	m.type = MSG_END;
 	m.pid = child_pid;

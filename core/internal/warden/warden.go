@@ -249,16 +249,6 @@ func (w *Warden) Release(id uint64) error { return w.tell(orderRelease, 0, 0, id
 // Refuse kills the task at the exec stop.
 func (w *Warden) Refuse(id uint64) error { return w.tell(orderRefuse, 0, 0, id) }
 
-// Prompt says whether each Ran is to come at once. Else up to 15 of them wait for the
-// next one, or for the end.
-func (w *Warden) Prompt(prompt bool) error {
-	id := uint64(0)
-	if prompt {
-		id = 1
-	}
-	return w.tell(orderPrompt, 0, 0, id)
-}
-
 // Kill ends every task of the sandbox. It works while the tracer is blocked,
 // and when there is nothing left to kill.
 func (w *Warden) Kill() {

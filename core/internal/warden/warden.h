@@ -42,8 +42,6 @@ void tracee_freeze(s32 tid, u64 id);
 void tracee_thaw(u64 id);
 void tracee_approve(s32 tid, s32 tgid, u64 id, const char *cmdline, u32 len);
 void tracee_settle(u32 order, u64 id);
-void tracee_prompt(int prompt);
-void tracee_report_runs(void); /* those that nobody has waited for */
 void tracee_stopped(s32 tid, s32 status);
 void tracee_died(s32 tid);
 /* Whether a freeze is under way; and looks at one again. For a leader that ends while
