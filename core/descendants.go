@@ -12,8 +12,8 @@ import (
 const landlockScopeSignal = 1 << 1
 
 // signalDescendants signals all descendants of pid, the warden, but the killer,
-// for sandboxes that have no Landlock signal scope to do it by. Tasks
-// that are born meanwhile may escape a stop.
+// whose children they are, for sandboxes that have no Landlock signal scope to do it by.
+// Tasks that are born meanwhile may escape a stop.
 func signalDescendants(pid, killer int, sig unix.Signal) error {
 	found := false
 	var visit func(pid int)
@@ -23,10 +23,12 @@ func signalDescendants(pid, killer int, sig unix.Signal) error {
 			list, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/task/" + t.Name() + "/children")
 			for _, f := range strings.Fields(string(list)) {
 				child, err := strconv.Atoi(f)
-				if err != nil || child == killer {
+				if err != nil {
 					continue
 				}
-				found = unix.Kill(child, sig) == nil || found
+				if child != killer {
+					found = unix.Kill(child, sig) == nil || found
+				}
 				visit(child)
 			}
 		}

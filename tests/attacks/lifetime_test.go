@@ -101,6 +101,14 @@ func judged() *core.Policy {
 	return p
 }
 
+// walked is a policy for which the sandbox is ended by a walk, as on kernels that have no
+// signal scope.
+func walked() *core.Policy {
+	p := judged()
+	p.Disable = []core.Protection{core.SignalScope}
+	return p
+}
+
 // reapAll makes this process inherit what its descendants leave behind, and returns a
 // function that waits until there is nothing: no task of any sandbox, of the library's
 // own included, and no zombie.
@@ -144,7 +152,7 @@ func children(pid int) (list []int) {
 // When run has returned, nothing is alive.
 func TestDaemons(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
-		for name, p := range map[string]*core.Policy{"plain": policy(), "traced": judged()} {
+		for name, p := range map[string]*core.Policy{"plain": policy(), "traced": judged(), "walked": walked()} {
 			t.Run(name, func(t *testing.T) {
 				l := newLife(t)
 				s := l.create(t, p, "daemons", "100")
@@ -206,7 +214,7 @@ func TestEndings(t *testing.T) {
 		reap := reapAll(t)
 		for _, mode := range []string{"stay", "stopped", "moving"} {
 			for name, end := range endings {
-				for _, p := range []*core.Policy{policy(), judged()} {
+				for _, p := range []*core.Policy{policy(), judged(), walked()} {
 					t.Run(mode+", "+name, func(t *testing.T) {
 						l := newLife(t)
 						s := l.create(t, p, mode, "10")
@@ -294,7 +302,7 @@ func killHosts(t *testing.T) {
 func TestWardenKilled(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
 		reap := reapAll(t)
-		for _, p := range []*core.Policy{policy(), judged()} {
+		for _, p := range []*core.Policy{policy(), judged(), walked()} {
 			for _, name := range []string{"parent", "killer"} {
 				for _, parked := range []bool{false, true} {
 					t.Run(fmt.Sprintf("%s, parked %v", name, parked), func(t *testing.T) {
@@ -324,16 +332,21 @@ func TestWardenKilled(t *testing.T) {
 	})
 }
 
+// parentOf is the warden's parent task: the ancestor of the command that is a child of ours.
 func parentOf(t *testing.T, pid int) int {
 	t.Helper()
-	for _, candidate := range children(os.Getpid()) {
-		for _, child := range children(candidate) {
-			if child == pid {
-				return candidate
-			}
+	for child := pid; child > 1; {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", child))
+		if err != nil {
+			t.Fatal(err)
 		}
+		parent, _ := strconv.Atoi(strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))[1])
+		if parent == os.Getpid() {
+			return child
+		}
+		child = parent
 	}
-	t.Fatalf("%d has no parent among ours", pid)
+	t.Fatalf("%d does not descend from this process", pid)
 	return 0
 }
 

@@ -5,6 +5,7 @@
 #include "warden.h"
 
 static char child_stack[16384] __attribute__((aligned(16)));
+static int sigfd = -1; /* SIGCHLD; only of a killer that has no domain */
 
 /* kill(-1) outside a domain of its own would kill all that the user owns, so
  * the domain is proved: a null signal to the host passes before, not after. A
@@ -36,14 +37,54 @@ static void killer_domain(void)
 		die(STEP_KILLER_PROOF, r < 0 ? r : -ENOTRECOVERABLE);
 }
 
+/* Whether the killer sees the command's end for itself: the parent can be blocked where it
+ * traces, and is not the command's where there is no domain. Else the parent tells it, if
+ * there is something left to kill. */
+static int sees_end(void)
+{
+	return req->flags & REQ_LISTENER || !req->killer_scope;
+}
+
 /* The killer needs four descriptors; all others, the command's among them, are
  * closed in its own table, or no pipe would ever end. */
 static void killer_descriptors(void)
 {
 	check(STEP_CLOSE_RANGE, sys3(__NR_close_range, 0, fd_of(FD_CTL), CLOSE_RANGE_UNSHARE));
-	sys3(__NR_dup3, req->flags & REQ_LISTENER ? child_pidfd : leftovers, fd_of(FD_RULESET), O_CLOEXEC);
+	sys3(__NR_dup3, sees_end() ? child_pidfd : leftovers, fd_of(FD_RULESET), O_CLOEXEC);
 	sys3(__NR_dup3, parent_pidfd, fd_of(FD_CWD), O_CLOEXEC);
 	sys3(__NR_close_range, fd_of(FD_SLOTS), ~0u, 0);
+	if (!req->killer_scope) {
+		u64 chld = 1ull << (SIGCHLD - 1); /* blocked, as all are: parent_init */
+		sigfd = (int)sys4(__NR_signalfd4, -1, &chld, sizeof chld, O_CLOEXEC | O_NONBLOCK);
+		check(STEP_KILLER_CLONE, sigfd);
+	}
+}
+
+/* Without a domain the sandbox is what descends from the killer: the command is its child,
+ * and the orphans come to it. So the death of the parent, which traces but is not needed
+ * to wait, leaves none of them behind; and when the killer dies, they come to the parent. */
+
+/* Reaps what has died. Returns 1 when no child is left. */
+static int killer_reap(int flags)
+{
+	s32 status;
+	long pid;
+
+	while ((pid = sys4(__NR_wait4, -1, &status, flags | WALL, 0)) > 0) {
+		if (pid == child_pid)
+			child_status = status;
+		flags |= WNOHANG;
+	}
+	return pid == -ECHILD;
+}
+
+static void __attribute__((noreturn)) killer_walk(void)
+{
+	do
+		walk();
+	while (!killer_reap(0));
+	sys1(__NR_exit_group, 0);
+	__builtin_unreachable();
 }
 
 /* Returns 1 when the sandbox is to end. */
@@ -64,14 +105,21 @@ static int killer_order(int events)
 
 void killer_main(void)
 {
-	u64 flags = CLONE_VM | CLONE_PARENT | CLONE_CHILD_CLEARTID | SIGCHLD;
-	struct pollfd fds[4];
+	u64 flags = CLONE_VM | CLONE_CHILD_CLEARTID | SIGCHLD;
+	struct pollfd fds[5];
+	char sink[512];
 	long r;
 
-	if (req->killer_scope)
+	if (req->killer_scope) {
 		killer_domain();
+		flags |= CLONE_PARENT;
+	} else {
+		check(STEP_KILLER_CLONE, sys5(__NR_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
+	}
+	if (sees_end())
+		flags |= CLONE_PIDFD;
 	if (req->flags & REQ_LISTENER)
-		flags |= CLONE_PIDFD | CLONE_FILES; /* exec undoes it: unshare_files() in begin_new_exec */
+		flags |= CLONE_FILES; /* exec undoes it: unshare_files() in begin_new_exec */
 	r = spawn(flags, child_stack + sizeof child_stack, &child_pidfd, &progress, child_main);
 	if (r < 0)
 		die(STEP_CHILD_CLONE, r);
@@ -79,24 +127,26 @@ void killer_main(void)
 
 	fds[0].fd = fd_of(FD_ORDER);
 	fds[1].fd = fd_of(FD_HOST);
-	/* The command's end: told by the parent when there is something left to kill, or, as
-	 * the parent can be blocked where it traces, seen here. */
-	fds[2].fd = fd_of(FD_RULESET);
+	fds[2].fd = fd_of(FD_RULESET); /* the command's end */
 	fds[3].fd = fd_of(FD_CWD);     /* the parent's */
+	fds[4].fd = sigfd;
 	for (;;) {
 		int i;
-		for (i = 0; i < 4; i++)
+		for (i = 0; i < 5; i++)
 			fds[i].events = POLLIN, fds[i].revents = 0;
-		if (sys_poll(fds, 4, 0) < 0)
+		if (sys_poll(fds, 5, 0) < 0)
 			continue;
+		if (fds[4].revents) {
+			sys3(__NR_read, sigfd, sink, sizeof sink);
+			killer_reap(WNOHANG);
+		}
 		if (fds[1].revents || fds[2].revents || fds[3].revents)
 			break;
 		if (fds[0].revents && killer_order(fds[0].revents))
 			break;
 	}
-	if (req->killer_scope) {
-		sys2(__NR_kill, -1, SIGKILL);
-		sys1(__NR_exit_group, 0);
-	}
-	sys1(__NR_exit_group, 1); /* the parent walks */
+	if (!req->killer_scope)
+		killer_walk();
+	sys2(__NR_kill, -1, SIGKILL);
+	sys1(__NR_exit_group, 0);
 }

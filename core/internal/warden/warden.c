@@ -9,7 +9,8 @@
  *   parent  the host's child: subreaper, tracer, reporter
  *   killer  its child: waits for an order or for somebody's death, then kills
  * The killer clones the command's task with CLONE_PARENT, so that it is the
- * parent's child but inside the killer's Landlock domain.
+ * parent's child but inside the killer's Landlock domain. Where the killer has no
+ * domain, the task is its own child: see killer_reap.
  */
 #include "warden.h"
 
@@ -28,7 +29,7 @@ s32 child_pidfd = -1, parent_pidfd = -1, leftovers = -1;
 static volatile u32 failed_step;
 static volatile s32 failed_errno;
 static s32 killer_pid, parent_tty = -1;
-static char killer_stack[8192] __attribute__((aligned(16)));
+static char killer_stack[16384] __attribute__((aligned(16)));
 
 void fail(enum step step, long err)
 {
@@ -65,12 +66,13 @@ void send_message(struct message *m, int fd)
 		;
 }
 
-static s32 child_status = SIGKILL; /* of a child that never ran */
+volatile s32 child_status = SIGKILL; /* of a child that never ran */
 static int child_over, walking;
 
-/* Ends what the killer could not: children of this subreaper, and, as they
- * die, the orphans that come to it; each death brings it here again. */
-static void walk(void)
+/* Kills the children of the subreaper that calls it. As they die, the orphans come to it,
+ * so each death has to bring it here again. The parent does this when the killer was
+ * killed itself. */
+void walk(void)
 {
 	char name[PATH_BYTES], buf[4096];
 	s32 self = (s32)sys0(__NR_getpid);
@@ -215,7 +217,7 @@ static void __attribute__((noreturn)) parent_end(void)
 	m.status = child_status;
 	m.step = failed_step;
 	m.error = failed_errno;
-	m.ended_by = walking ? 2 : 1;
+	m.ended_by = walking || (req && !req->killer_scope) ? 2 : 1;
 	m.user_usec = (u64)(usage.utime[0] * 1000000 + usage.utime[1]);
 	m.system_usec = (u64)(usage.stime[0] * 1000000 + usage.stime[1]);
 	m.max_rss = (u64)usage.maxrss * 1024;
