@@ -88,6 +88,10 @@ func Probe() Kernel {
 // filter is gone (Linux 6.11).
 func (k Kernel) receiveEnds() bool { return k.AtLeast(6, 11) }
 
+// traces reports whether Yama lets the warden trace the sandbox, and the host reach into
+// it, as their ancestors: Documentation/admin-guide/LSM/Yama.rst.
+func (k Kernel) traces() bool { return k.Yama < 2 || k.Yama == 2 && k.CanPtrace }
+
 // AtLeast reports whether the release is major.minor or later.
 func (k Kernel) AtLeast(major, minor int) bool {
 	a, rest, _ := strings.Cut(k.Release, ".")

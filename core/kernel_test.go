@@ -123,6 +123,10 @@ func TestCheck(t *testing.T) {
 		{"Yama 3", without(func(k *Kernel) { k.Yama, k.CanPtrace = 3, true }), func(p *Policy) { p.PolicyFn = allow },
 			[]string{"a policy_fn that judges execve needs ptrace(2), which"}},
 		{"Yama 3 without policy_fn", without(func(k *Kernel) { k.Yama = 3 }), func(p *Policy) {}, nil},
+		{"Yama 2 with a port to listen on", without(func(k *Kernel) { k.Yama = 2 }), func(p *Policy) { p.NetAllowBind = []string{"80"} },
+			[]string{"net_allow_bind needs pidfd_getfd(2) to carry out listen(2), which /proc/sys/kernel/yama/ptrace_scope=2 forbids here; 1 is enough"}},
+		{"Yama 3 with every port", without(func(k *Kernel) { k.Yama = 3 }), func(p *Policy) { p.NetAllowBind = []string{"*"} }, nil},
+		{"Yama 3 with a port to connect to", without(func(k *Kernel) { k.Yama = 3 }), func(p *Policy) { p.NetAllow = []string{"tcp://:80"} }, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := NewPolicy()

@@ -39,9 +39,13 @@ func (p *Plan) check(k Kernel) error {
 		switch {
 		case k.UserNotification && !k.WaitKillableRecv:
 			lack("a policy_fn that judges execve needs SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (Linux 5.19): before it an exec can't be followed to its end; argv_safety=\"landlock\" judges it without its arguments")
-		case k.Yama >= 3, k.Yama == 2 && !k.CanPtrace:
+		case !k.traces():
 			lack("a policy_fn that judges execve needs ptrace(2), which /proc/sys/kernel/yama/ptrace_scope=%d forbids here; 1 is enough, and argv_safety=\"landlock\" judges it without its arguments", k.Yama)
 		}
+	}
+	if p.trapsListen && !p.bindPorts.empty() && !k.traces() {
+		// Without a port to listen on, each listen is denied, whatever the reason.
+		lack("net_allow_bind needs pidfd_getfd(2) to carry out listen(2), which /proc/sys/kernel/yama/ptrace_scope=%d forbids here; 1 is enough", k.Yama)
 	}
 	if len(missing) > 0 {
 		return &StartError{Step: "kernel", Err: unsupported(strings.Join(missing, "\n"))}
