@@ -30,6 +30,7 @@ int main(int argc, char **argv)
 	const char *const command[] = { argc > 2 ? argv[2] : "", "daemons", "3" };
 	sandlock_sandbox_t *policies[2];
 	int i, fork_too = argc > 1 && strcmp(argv[1], "fork") == 0;
+	uint32_t protection;
 	size_t j;
 
 	for (i = 0; i < 2; i++) {
@@ -38,6 +39,8 @@ int main(int argc, char **argv)
 		for (j = 0; j < sizeof readable / sizeof *readable; j++)
 			b = sandlock_sandbox_builder_fs_read(b, readable[j]);
 		b = sandlock_sandbox_builder_fs_read(b, command[0]);
+		for (protection = 0; protection < 6; protection++) /* make test-vm has old kernels */
+			b = sandlock_sandbox_builder_allow_degraded(b, protection);
 		if (i == 1)
 			b = sandlock_sandbox_builder_policy_fn(b, allow, NULL, NULL);
 		if ((policies[i] = sandlock_sandbox_build(b, NULL, &why)) == NULL) {
