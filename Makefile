@@ -1,6 +1,8 @@
 # make            the warden, libsandlock.so and, in place, the Python package
 # make test       everything that tests; fetches what it needs (tests/setup)
 # make test-apps  PostgreSQL, Redis and Chromium in a sandbox; installs them
+# make test-vm    some of the tests on Debian's kernels, in qemu, under each of Yama's
+#                 ptrace scopes; installs qemu, downloads the kernels
 # make bench      the measurements beside their peers
 # make soak       the long forms of the tests that have one
 # make fuzz       each fuzz target for FUZZTIME
@@ -40,7 +42,7 @@ export GOFLAGS := $(GOFLAGS) -modcacherw
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: all warden test go-test python-test test-setup test-apps bench soak fuzz install clean lint vet cross FORCE
+.PHONY: all warden test go-test python-test test-setup test-apps test-vm bench soak fuzz install clean lint vet cross FORCE
 
 LIB := build/libsandlock.so.0
 all: libsandlock.so python/src/sandlock/libsandlock.so.0
@@ -102,6 +104,12 @@ test-apps: all test-setup
 	tests/setup/packages postgresql redis-server chromium
 	SANDLOCK_TEST_SERVERS=1 $(GO) test $(TAGS) -count=1 -v $(GOTESTFLAGS) ./tests/apps
 
+# Metapackages, older kernels first; those that the distribution lacks are left out.
+VM_KERNELS ?= linux-image-cloud-amd64 linux-image-6.12-cloud-amd64
+test-vm: all
+	tests/setup/packages qemu-system-x86 cpio
+	GO='$(GO)' tests/vm/run $(VM_KERNELS)
+
 soak: all test-setup
 	SANDLOCK_SOAK=1 $(GO) test $(TAGS) -count=1 -timeout 2h $(GOTESTFLAGS) ./...
 	SANDLOCK_SOAK=1 PYTHONPATH=python/src $(PYTEST) -q $(PYTESTFLAGS) python/tests tests/house
@@ -123,7 +131,7 @@ lint: test-setup $(WARDEN)
 	@unformatted=$$(gofmt -l core capi tests bench); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
 	$(GO) vet $(TAGS) ./...
 	build/venv/bin/python -m mypy --strict python/src examples/audit_build.py
-	! command -v shellcheck >/dev/null || shellcheck .ci/run tests/setup/packages tests/setup/venv
+	! command -v shellcheck >/dev/null || shellcheck .ci/run tests/setup/packages tests/setup/venv tests/vm/run
 
 # Only the compilers can be asked here, but they know the other numbers and types.
 cross:
