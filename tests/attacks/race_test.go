@@ -160,16 +160,26 @@ func (r race) outside(t *testing.T) {
 	}
 }
 
-// onCores calls f for a writer on the same core and, if there is one, on another.
-func onCores(t *testing.T, f func(core string)) {
-	f("same")
+// onCores divides n rounds between a writer on the same core and one on another, if there
+// is another.
+func onCores(t *testing.T, n int, f func(core string, n int)) {
+	if other := otherCore(t); other != "same" {
+		f(other, n/2)
+		n -= n / 2
+	}
+	f("same", n)
+}
+
+// otherCore is where a writer can be that is to have a core of its own.
+func otherCore(t *testing.T) string {
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &set); err != nil {
 		t.Fatal(err)
 	}
-	if set.Count() > 1 {
-		f("other")
+	if set.Count() < 2 {
+		return "same"
 	}
+	return "other"
 }
 
 // raceRounds: the second time, as an ordinary user, a fifth of the rounds will do.
@@ -188,11 +198,10 @@ func TestArgvRaces(t *testing.T) {
 	}
 	bothUsers(t, func(t *testing.T) {
 		for _, writer := range []string{"thread", "clone", "read", "mapping", "file", "writev"} {
-			onCores(t, func(core string) {
+			onCores(t, raceRounds(), func(core string, n int) {
 				t.Run(writer+"-"+core, func(t *testing.T) {
 					r := race{writer: writer, change: "word", core: core,
 						good: []string{"3 say|good"}, allow: [][]string{{victim("race"), "say", "good"}}}
-					n := raceRounds()
 					o := r.inside(t, whole, n)
 					t.Logf("%v, of %d: %v", r, n, o)
 					if o.cheats != 0 || o.good == 0 || o.failed != 0 {
@@ -292,7 +301,7 @@ func TestChangedFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, r := range []race{{writer: "mapping", change: "path"}, {writer: "files", change: "link"}} {
-				r.dir, r.core, r.good, r.allow = dir, "other", []string{"3 say|good"}, [][]string{said}
+				r.dir, r.core, r.good, r.allow = dir, otherCore(t), []string{"3 say|good"}, [][]string{said}
 				r.executable = []string{"/usr", "/lib", "/lib64", self, filepath.Join(dir, "inplace")}
 				n := max(raceRounds()/5, 100)
 				o := r.inside(t, whole, n)
@@ -309,7 +318,7 @@ func TestChangedFile(t *testing.T) {
 
 // tryAll: nothing but what was judged runs, unless the check is left out, or the sandbox.
 func (r race) tryAll(t *testing.T, dir string, said []string) {
-	r.dir, r.core, r.allow = dir, "other", append(r.allow, said)
+	r.dir, r.core, r.allow = dir, otherCore(t), append(r.allow, said)
 	n := raceRounds()
 	o := r.inside(t, whole, n)
 	t.Logf("%v, of %d: %v", r, n, o)
