@@ -2,6 +2,7 @@
 #include "host.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -85,6 +86,72 @@ static void child_after_fork(void)
 	}
 }
 
+/* ---- crashes ----------------------------------------------------------------
+ * The Go runtime takes SIGSEGV, SIGBUS and SIGFPE when it starts. On a thread of its
+ * own, as in a callback, it takes each that is not a fault of Go code for one: it prints
+ * all its stacks and ends the host with SIGQUIT, where there was no handler before
+ * (sigfwdgo in its signal_unix.go), and always when the signal was sent, as faulthandler
+ * and others do that print and then raise it again. So there is a handler before Go's,
+ * to which it passes on the faults that are not its own, and one in its place, which
+ * gives it the faults alone: si_code of sigaction(2). */
+
+static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE };
+enum { FAULTS = sizeof faults / sizeof *faults };
+static struct sigaction hosts[FAULTS], gos[FAULTS]; /* handlers */
+
+static void call(const struct sigaction *handler, int sig, siginfo_t *info, void *context)
+{
+	if (handler->sa_flags & SA_SIGINFO)
+		handler->sa_sigaction(sig, info, context);
+	else if (handler->sa_handler == SIG_DFL)
+		signal(sig, SIG_DFL), raise(sig); /* blocked until the handler returns */
+	else if (handler->sa_handler != SIG_IGN)
+		handler->sa_handler(sig);
+}
+
+static void before_go(int sig, siginfo_t *info, void *context)
+{
+	(void)info, (void)context;
+	signal(sig, SIG_DFL); /* the instruction faults again */
+}
+
+static void in_place_of_go(int sig, siginfo_t *info, void *context)
+{
+	int i;
+
+	for (i = 0; i < FAULTS; i++)
+		if (faults[i] == sig)
+			call(info->si_code > 0 ? &gos[i] : &hosts[i], sig, info, context);
+}
+
+static bool is_default(const struct sigaction *a) { return !(a->sa_flags & SA_SIGINFO) && a->sa_handler == SIG_DFL; }
+
+static void handle(void (*handler)(int, siginfo_t *, void *), int sig)
+{
+	struct sigaction own = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART };
+
+	sigfillset(&own.sa_mask);
+	sigaction(sig, &own, NULL);
+}
+
+static void note_hosts_handlers(void)
+{
+	int i;
+
+	for (i = 0; i < FAULTS; i++)
+		if (sigaction(faults[i], NULL, &hosts[i]) == 0 && is_default(&hosts[i]))
+			handle(before_go, faults[i]);
+}
+
+void sl_take_faults(void)
+{
+	int i;
+
+	for (i = 0; i < FAULTS; i++)
+		if (sigaction(faults[i], NULL, &gos[i]) == 0 && gos[i].sa_flags & SA_SIGINFO && gos[i].sa_sigaction != before_go)
+			handle(in_place_of_go, faults[i]);
+}
+
 /* ---- RLIMIT_NOFILE -----------------------------------------------------------
  * The Go runtime raises the soft limit to the hard one when it starts, for the whole
  * host and its children. This constructor runs before that: 101 is the first
@@ -97,6 +164,7 @@ __attribute__((constructor(101))) static void loaded(void)
 {
 	limit_known = getrlimit(RLIMIT_NOFILE, &limit) == 0;
 	pthread_atfork(sl_hold_forks, sl_let_forks, child_after_fork);
+	note_hosts_handlers();
 }
 
 /* Called when the runtime has changed it. Only what the runtime changed is put back,

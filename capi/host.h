@@ -9,6 +9,8 @@
 bool sl_enter(void);
 /* Undoes what the Go runtime did to RLIMIT_NOFILE. */
 void sl_restore_limit(void);
+/* Puts a handler in the place of Go's for the signals of a crash. */
+void sl_take_faults(void);
 /* Keeps a copy of message as the calling thread's last error; NULL is none. */
 void sl_set_error(const char *message);
 const char *sl_last_error(void);

@@ -45,6 +45,7 @@ func settle() {
 
 func init() {
 	C.sl_restore_limit()
+	C.sl_take_faults()
 	settle()
 	core.SetForkHooks(
 		func(fd int) { C.sl_descriptor_opened(C.int(fd)) },

@@ -68,8 +68,9 @@
  *
  * SIGNALS
  *   The library is a Go shared library: loading it installs handlers for SIGSEGV,
- *   SIGBUS, SIGFPE, SIGPIPE and SIGURG that pass on what is not theirs. Handlers of
- *   the host may run on its threads and need SA_ONSTACK. The host gets one SIGCHLD
+ *   SIGBUS, SIGFPE, SIGPIPE and SIGURG that pass on what is not theirs: a crash of the
+ *   host, in a callback too, goes to its own handler or ends it with its signal.
+ *   Handlers of the host may run on the library's threads and need SA_ONSTACK. The host gets one SIGCHLD
  *   for each run, of a process that the library reaps itself; a host that takes
  *   its status with waitpid(-1) does no harm.
  *

@@ -141,6 +141,9 @@ func TestFork(t *testing.T) {
 	silent(t, build(t, "fork", true), library)
 }
 
+// TestCrash crashes hosts, in each place and with each handler.
+func TestCrash(t *testing.T) { silent(t, build(t, "crash", false), library) }
+
 // TestCallback asks policy functions.
 func TestCallback(t *testing.T) { silent(t, build(t, "callback", true)) }
 
