@@ -363,6 +363,8 @@ API void sandlock_result_free(sandlock_result_t *r)
 
 API const char *sandlock_last_error(void) { return sl_last_error(); }
 API void sandlock_string_free(char *s) { free(s); }
+API void sandlock_callbacks_while(int (*alive)(void)) { sl_callbacks_while(alive); }
+
 API const char *sandlock_version(void) { return "0.1.0"; }
 API uint32_t sandlock_abi_version(void) { return 0; }
 API int sandlock_min_landlock_abi(void) { return 6; }

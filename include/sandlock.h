@@ -64,15 +64,16 @@
  *   once and sandlock_last_error() says so; the library's descriptors are closed
  *   there, but for one that a run is making or closing at that very moment, and for
  *   four of the Go runtime's: two of its cgroup's CPU limit, an epoll instance and an
- *   eventfd. A second copy of the library, loaded in the child, works.
+ *   eventfd. A second copy of the library, loaded in the child, works. A child that a
+ *   callback forks can't return from it: it is ended with _exit(1) there.
  *
  * SIGNALS
  *   The library is a Go shared library: loading it installs handlers for SIGSEGV,
  *   SIGBUS, SIGFPE, SIGPIPE and SIGURG that pass on what is not theirs: a crash of the
  *   host, in a callback too, goes to its own handler or ends it with its signal.
- *   Handlers of the host may run on the library's threads and need SA_ONSTACK. The host gets one SIGCHLD
- *   for each run, of a process that the library reaps itself; a host that takes
- *   its status with waitpid(-1) does no harm.
+ *   Handlers of the host may run on the library's threads and need SA_ONSTACK. The
+ *   host gets one SIGCHLD for each run, of a process that the library reaps itself; a
+ *   host that takes its status with waitpid(-1) does no harm.
  *
  * TEXT
  *   Paths, arguments and environment are bytes that end with a NUL. Messages and
@@ -410,6 +411,11 @@ int sandlock_landlock_abi_version(void);
 int sandlock_min_landlock_abi(void);
 /* Landlock ABI that a protection needs, 0 for an unknown one. */
 uint32_t sandlock_protection_min_abi(uint32_t protection);
+/* For a host whose functions can't be called for as long as it lives, such as one with an
+ * interpreter: alive is asked before each call of a callback and of a user_data_drop, on
+ * any thread; when it returns 0, the callback is not called and has denied, and the user
+ * data is not dropped. NULL: they are always called. Of this copy of the library. */
+void sandlock_callbacks_while(int (*alive)(void));
 /* Number of a system call on this architecture, -1 for an unknown name or NULL. */
 int64_t sandlock_syscall_nr(const char *name);
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import subprocess
 import sys
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Sequence
 
 import pytest
 
+from pythons import PYTHONS
 from sandlock import Sandbox
 
 SYSTEM = ["/usr", "/lib", "/lib64", "/bin", "/etc"]
-SOURCE = pathlib.Path(__file__).resolve().parents[1] / "src"
+HERE = pathlib.Path(__file__).resolve().parent
+SOURCE = HERE.parent / "src"
 # A Python that lies beneath SYSTEM, for programs inside: the tests' own may not.
 INSIDE = "/usr/bin/python3"
 
@@ -27,10 +30,45 @@ def host() -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """Runs a program in a Python of its own, with the package."""
 
     def run(program: str, *args: str, **options: Any) -> "subprocess.CompletedProcess[str]":
-        import os
-
         env: Dict[str, str] = {**os.environ, "PYTHONPATH": str(SOURCE)}
         command: List[str] = [sys.executable, "-W", "error", "-c", program, *args]
         return subprocess.run(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
     return run
+
+
+# What every host program of run_hosts starts with.
+PRELUDE = f"""
+import atexit, ctypes, os, signal, sys, threading, time
+from sandlock import CallbackError, ForkedError, Sandbox
+FOREVER = ["sleep", "1000"]
+STORM = ["sh", "-c", "while /bin/true; do :; done"]  # of events
+def plain(**fields):
+    return Sandbox(fs_readable={[*SYSTEM, "/dev/null"]!r}, **fields)
+def judged(fn=lambda event, ctx: None, **fields):
+    return plain(policy_fn=fn, **fields)
+"""
+
+
+def run_hosts(
+    program: str, returncode: int = 0, stdout: str = "", traceback: str = "", options: Sequence[str] = (), patience: int = 120
+) -> None:
+    """Runs a program in each Python, all at once, and waits until it and everything that
+    it has started is gone: see reap.py. Its exit is as given; it prints the one traceback
+    that ends with the line given, and no other."""
+    env = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    # Since 3.12 os.fork warns when there are threads.
+    quiet = ["-W", "error", "-W", "ignore:This process:DeprecationWarning", *options]
+    reap = [sys.executable, str(HERE / "reap.py"), str(patience)]
+    hosts = {
+        version: subprocess.Popen([*reap, python, *quiet, "-c", PRELUDE + program], env=env, text=True,
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for version, python in PYTHONS.items()
+    }
+    said = {version: (*host.communicate(), host.returncode) for version, host in hosts.items()}
+    for version, (out, errs, code) in said.items():
+        assert (code, out) == (returncode, stdout), (version, code, out, errs)
+        if traceback:
+            assert errs.startswith("Traceback") and errs.endswith(f"\n{traceback}\n") and errs.count("Traceback") == 1, (version, errs)
+        else:
+            assert errs == "", (version, errs)

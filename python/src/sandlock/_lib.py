@@ -88,6 +88,7 @@ _FUNCTIONS = {
     "sandlock_last_error": (_text, []),
     "sandlock_string_free": (None, [_pointer]),
     "sandlock_version": (_text, []),
+    "sandlock_callbacks_while": (None, [_pointer]),
     "sandlock_kernel_report": (_pointer, []),
     "sandlock_landlock_abi_version": (_int, []),
     "sandlock_min_landlock_abi": (_int, []),
@@ -179,6 +180,9 @@ def lib() -> Any:
             for name, (result, arguments) in _FUNCTIONS.items():
                 function = getattr(opened, name)
                 function.restype, function.argtypes = result, arguments
+            # From the interpreter's end on a policy_fn can't be called: to try it ends the
+            # calling thread, and soon the process.
+            opened.sandlock_callbacks_while(ctypes.cast(ctypes.pythonapi.Py_IsInitialized, _pointer))
             _loaded = opened
     return _loaded
 

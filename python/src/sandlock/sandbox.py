@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import operator
 import os
+import sys
 import threading
 import time
 import weakref
@@ -18,7 +19,7 @@ from ._command import Arg, TextMode, seconds, stdin_file, to_argv
 from ._document import to_document
 from ._native import Callback, Policy, Run, StartError, readable
 from .events import PolicyFn
-from .exceptions import CallbackError, PolicyError
+from .exceptions import CallbackError, PolicyError, SandboxError
 from .grammar import parse_memory_size, parse_ports
 from .result import ExitReason, Result
 
@@ -28,6 +29,8 @@ Path = Arg
 
 _log = logging.getLogger("sandlock")
 _DEFAULT_MAX_OUTPUT = 64 << 20
+# Seconds for the end of a run that was killed, which takes milliseconds.
+_PATIENCE = 10
 
 
 def _check_name(name: str) -> None:
@@ -51,6 +54,23 @@ class _Owned:
     def __init__(self) -> None:
         self.run: Optional[Run] = None
         self.policy: Optional[Policy] = None
+
+    def end(self) -> None:
+        """At the interpreter's exit: kills what runs and waits until it is over, unless
+        another thread, which is a daemon, does. That one may use it still."""
+        run = self.run
+        if run is None or run.forked:
+            return
+        if sys.version_info < (3, 10, 8):
+            # Its end waits for ever for a thread that asked for the GIL just before it, as
+            # a policy_fn that is busy does every 5 ms: gh-96387.
+            sys.setswitchinterval(1)
+        try:
+            run.call("handle_kill")
+            if not run.collecting:
+                readable(run.call("handle_pollfd"), time.monotonic() + _PATIENCE)
+        except (SandboxError, ValueError):
+            pass  # freed meanwhile
 
     def free(self) -> None:
         run, policy, self.run, self.policy = self.run, self.policy, None, None
@@ -234,7 +254,8 @@ class Sandbox:
         self._claim: Optional[object] = None
         self._owned = _Owned()
         # What runs when this object goes is killed.
-        weakref.finalize(self, self._owned.free)
+        weakref.finalize(self, self._owned.free).atexit = False
+        weakref.finalize(self, self._owned.end)
         self._callback: Optional[Callback] = None
         self._built_from: Any = None
 

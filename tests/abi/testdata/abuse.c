@@ -192,6 +192,7 @@ static void bad_values(const sandlock_sandbox_t *p)
 	CHECK(sandlock_syscall_nr(NULL) == -1 && sandlock_syscall_nr("") == -1);
 	CHECK(sandlock_protection_min_abi(6) == 0 && sandlock_protection_min_abi(UINT32_MAX) == 0);
 	sandlock_string_free(NULL);
+	sandlock_callbacks_while(NULL);
 }
 
 /* What a setter is not given the build reports, and the builder lives on. */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* A piece of user data: what happened to it. */
@@ -240,6 +241,61 @@ static void at_once(void)
 	CHECK(sem_wait(&d->gone) == 0 && d->dropped == 1);
 }
 
+/* A child that a callback forks and that returns from it has nothing to return to. */
+static int32_t forks(const sandlock_event_t *ev, sandlock_ctx_t *ctx, void *user)
+{
+	pid_t pid = fork();
+	int status;
+
+	(void)ev, (void)ctx;
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		alarm(60);
+		CHECK(sandlock_sandbox_builder_new() == NULL);
+		return 0;
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 1);
+	((struct data *)user)->asked++;
+	return 0;
+}
+
+static void forked(void)
+{
+	struct data *d = fresh(0);
+	sandlock_sandbox_t *p = judged(forks, d);
+
+	EXITED(sandlock_run(p, NULL, SH("/bin/echo on")), 0, "on\n", "");
+	CHECK(d->asked == 2);
+	sandlock_sandbox_free(p);
+	CHECK(d->dropped == 1);
+}
+
+static int living;
+
+static int alive(void) { return living; }
+
+/* No function of a host that says so is called any more. */
+static void host_at_its_end(void)
+{
+	struct data *d = fresh(0), *e = fresh(0);
+	sandlock_sandbox_t *p = judged(judge, d), *q = judged(judge, e);
+
+	sandlock_callbacks_while(alive);
+	living = 1;
+	EXITED(sandlock_run(p, NULL, true_, 1), 0, "", "");
+	CHECK(d->asked == 1);
+	living = 0;
+	CHECK(sandlock_run(p, NULL, true_, 1) == NULL && d->asked == 1);
+	SAYS("policy_fn denied");
+	sandlock_sandbox_free(p);
+	CHECK(d->dropped == 0);
+	sandlock_callbacks_while(NULL);
+	EXITED(sandlock_run(q, NULL, true_, 1), 0, "", "");
+	CHECK(e->asked == 1);
+	sandlock_sandbox_free(q);
+	CHECK(e->dropped == 1);
+}
+
 int main(void)
 {
 	caller = pthread_self();
@@ -248,5 +304,7 @@ int main(void)
 	out_parameter();
 	asked_about();
 	at_once();
+	forked();
+	host_at_its_end();
 	return 0;
 }

@@ -120,6 +120,7 @@ void sandlock_result_free(sandlock_result_t *);
 
 const char *sandlock_last_error(void);
 void sandlock_string_free(char *);
+void sandlock_callbacks_while(int (*alive)(void));
 const char *sandlock_version(void);
 uint32_t sandlock_abi_version(void);
 char *sandlock_kernel_report(void);
