@@ -6,7 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import pytest
 
@@ -51,17 +51,22 @@ def judged(fn=lambda event, ctx: None, **fields):
 
 
 def run_hosts(
-    program: str, returncode: int = 0, stdout: str = "", traceback: str = "", options: Sequence[str] = (), patience: int = 120
+    program: str, returncode: int = 0, stdout: str = "", traceback: str = "", options: Sequence[str] = (),
+    patience: int = 300, file: Optional[pathlib.Path] = None,
 ) -> None:
     """Runs a program in each Python, all at once, and waits until it and everything that
     it has started is gone: see reap.py. Its exit is as given; it prints the one traceback
-    that ends with the line given, and no other."""
+    that ends with the line given, and no other. With file the program is a script there."""
+    program = PRELUDE + program
+    if file is not None:
+        file.write_text(program)
+    source = [str(file)] if file is not None else ["-c", program]
     env = {**os.environ, "PYTHONPATH": str(SOURCE)}
     # Since 3.12 os.fork warns when there are threads.
     quiet = ["-W", "error", "-W", "ignore:This process:DeprecationWarning", *options]
     reap = [sys.executable, str(HERE / "reap.py"), str(patience)]
     hosts = {
-        version: subprocess.Popen([*reap, python, *quiet, "-c", PRELUDE + program], env=env, text=True,
+        version: subprocess.Popen([*reap, python, *quiet, *source], env=env, text=True,
                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for version, python in PYTHONS.items()
     }

@@ -139,13 +139,15 @@ def _open_first() -> Any:
     raise SandlockError(f"{NAME} can't be loaded: " + ("; ".join(failures) or "it was not found; build it with make"))
 
 
+def _mapped() -> Optional[str]:
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+        return next((line.split(None, 5)[5].strip() for line in maps if line.rstrip().endswith(NAME)), None)
+
+
 def _open_copy() -> Any:
     """A second copy: the same file under another inode, which the dynamic linker
     takes for another library."""
-    source = _path
-    if source is None or "/" not in source:
-        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
-            source = next((line.split(None, 5)[5].strip() for line in maps if line.rstrip().endswith(NAME)), None)
+    source = _path if _path is not None and "/" in _path else _mapped()
     if source is None:
         raise SandlockError(f"{NAME}: the file that was loaded before os.fork() is not known")
     fd = os.memfd_create("libsandlock", os.MFD_CLOEXEC)
@@ -155,7 +157,9 @@ def _open_copy() -> Any:
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view):]
-        return _open(f"/proc/self/fd/{fd}")
+        # The dynamic linker knows what is loaded by its name, too, and a child's child may
+        # have the number once more.
+        return _open(f"/proc/self/{'./' * generation}fd/{fd}")
     finally:
         os.close(fd)
 
@@ -176,7 +180,8 @@ def lib() -> Any:
     with _lock:
         if _loaded is None:
             _check_address_space()
-            opened = _open_first() if generation == 0 or _path is None else _open_copy()
+            # The parent's is there when another thread was just loading it, too.
+            opened = _open_copy() if generation > 0 and (_path is not None or _mapped()) else _open_first()
             for name, (result, arguments) in _FUNCTIONS.items():
                 function = getattr(opened, name)
                 function.restype, function.argtypes = result, arguments

@@ -123,10 +123,13 @@ class _Object:
     def live(self) -> bool:
         return bool(self._slot)
 
-    @property
-    def pointer(self) -> int:
+    def check(self) -> None:
         if self.forked:
             raise ForkedError("this object belongs to the process that made it, not to its forked child")
+
+    @property
+    def pointer(self) -> int:
+        self.check()
         pointer = self._slot.value
         if pointer is None:
             raise SandboxError("this object was freed")

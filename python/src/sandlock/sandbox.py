@@ -47,6 +47,18 @@ def _check_name(name: str) -> None:
         raise ValueError(f"name {name!r}: {problem}")
 
 
+_all: "weakref.WeakSet[_Owned]" = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    # Whoever held these is not in this process.
+    for owned in list(_all):
+        owned.lock, owned.claim = threading.Lock(), None
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 class _Owned:
     """The library's objects that a Sandbox has, apart from it so that they can be freed
     when it is gone. Nothing in here may know the Sandbox or its ``policy_fn``."""
@@ -54,6 +66,11 @@ class _Owned:
     def __init__(self) -> None:
         self.run: Optional[Run] = None
         self.policy: Optional[Policy] = None
+        self.lock = threading.Lock()  # guards the claim
+        # Who runs a command: a call of run(), or the create() whose wait() is to come. A
+        # Ctrl-C can fall between any two calls, so it is given back without a call.
+        self.claim: Optional[object] = None
+        _all.add(self)
 
     def end(self) -> None:
         """At the interpreter's exit: kills what runs and waits until it is over, unless
@@ -248,10 +265,6 @@ class Sandbox:
     def __post_init__(self) -> None:
         if self.name is not None:
             _check_name(self.name)
-        self._lock = threading.Lock()  # guards what follows
-        # Who runs a command: a call of run(), or the create() whose wait() is to come. A
-        # Ctrl-C can fall between any two calls, so it is given back without a call.
-        self._claim: Optional[object] = None
         self._owned = _Owned()
         # What runs when this object goes is killed.
         weakref.finalize(self, self._owned.free).atexit = False
@@ -333,8 +346,8 @@ class Sandbox:
         except StartError as e:
             raise RuntimeError(f"sandlock_create failed: {e}") from None
         finally:
-            if claim is not None and self._claim is claim:
-                run, self._owned.run, self._claim = self._owned.run, None, None
+            if claim is not None and self._owned.claim is claim:
+                run, self._owned.run, self._owned.claim = self._owned.run, None, None
                 if run is not None:
                     run.free()
 
@@ -355,16 +368,16 @@ class Sandbox:
         """Waits for what :meth:`start` started and returns its result. ``timeout`` and
         the exceptions are those of :meth:`run`. RuntimeError: "sandbox is not running"."""
         limit = seconds(timeout)
-        with self._lock:
-            run, claim = self._running(), self._claim
+        with self._owned.lock:
+            run, claim = self._running(), self._owned.claim
             if run.collecting:
                 raise RuntimeError("another thread waits for this sandbox")
             run.collecting = True
         try:
             return self._collect(run, None if limit is None else time.monotonic() + limit)
         finally:
-            if self._claim is claim:
-                self._owned.run = self._claim = None
+            if self._owned.claim is claim:
+                self._owned.run = self._owned.claim = None
                 run.free()
 
     def run_interactive(self, cmd: Sequence[Arg]) -> int:
@@ -411,10 +424,10 @@ class Sandbox:
         self, kind: Optional[Type[BaseException]], value: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
         run = self._owned.run
-        if run is not None and run.live and run.collecting:
+        if run is not None and run.live and run.collecting and not run.forked:
             run.call("handle_kill")  # who waits for it does the rest
         elif run is not None:
-            self._owned.run = self._claim = None
+            self._owned.run = self._owned.claim = None
             run.free()
 
     # ---- within ----------------------------------------------------------------
@@ -423,6 +436,7 @@ class Sandbox:
         run = self._owned.run
         if run is None or not run.live:
             raise RuntimeError("sandbox is not running")
+        run.check()
         return run
 
     def _begin(
@@ -433,12 +447,12 @@ class Sandbox:
         argv = to_argv(cmd)
         if self.name is not None:
             _check_name(self.name)
-        with self._lock:
+        with self._owned.lock:
             if self._owned.run is not None and self._owned.run.forked:
-                self._owned.run = self._claim = None  # the parent's, not ours
-            if self._claim is not None:
+                self._owned.run = self._owned.claim = None  # the parent's, not ours
+            if self._owned.claim is not None:
                 raise RuntimeError("sandbox is already running")
-            self._claim = claim
+            self._owned.claim = claim
         policy = self._ensure_native()
         run = self._owned.run = Run(stepped)
         stdin = -1
@@ -461,8 +475,8 @@ class Sandbox:
             self._raise_callback_error()
             return Result(success=False, exit_code=-1, error=str(e))
         finally:
-            if self._claim is claim:
-                run, self._owned.run, self._claim = self._owned.run, None, None
+            if self._owned.claim is claim:
+                run, self._owned.run, self._owned.claim = self._owned.run, None, None
                 if run is not None:
                     run.free()
 
