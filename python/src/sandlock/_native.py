@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import weakref
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Set
 
 from . import _lib
 from .events import CATEGORIES, DENY, PolicyContext, PolicyFn, SyscallEvent, verdict
@@ -35,6 +35,7 @@ class Callback:
         self.id = next(self._ids)
         self.error: Optional[BaseException] = None
         self._lock = threading.Lock()
+        self._threads: Set[int] = set()
         self._live[self.id] = self
 
     @classmethod
@@ -43,12 +44,21 @@ class Callback:
 
     def decide(self, event: Any, ctx: Optional[int]) -> int:
         context, answer = PolicyContext(ctx), DENY
+        # More than one when that of a run before has not returned yet.
+        self._threads.add(threading.get_ident())
         try:
             answer = verdict(self.fn(_event(event), context))
         except BaseException as e:  # whatever it is, it may not reach C
             with self._lock:
-                self.error = self.error or e
+                if self.error is None:
+                    self.error = e
+        finally:
+            self._threads.discard(threading.get_ident())
         return context._close(answer)
+
+    def is_caller(self) -> bool:
+        """Whether it is called on the calling thread."""
+        return threading.get_ident() in self._threads
 
     def take_error(self) -> Optional[BaseException]:
         with self._lock:

@@ -370,6 +370,8 @@ class Sandbox:
         limit = seconds(timeout)
         with self._owned.lock:
             run, claim = self._running(), self._owned.claim
+            if self._callback is not None and self._callback.is_caller():
+                raise RuntimeError("policy_fn waits for the run that it decides about")
             if run.collecting:
                 raise RuntimeError("another thread waits for this sandbox")
             run.collecting = True
@@ -491,7 +493,11 @@ class Sandbox:
     def _raise_callback_error(self) -> None:
         error = self._callback.take_error() if self._callback is not None else None
         if error is not None:
-            raise CallbackError(f"policy_fn raised {type(error).__name__}, which denied the event: {error}") from error
+            try:
+                text = str(error)
+            except Exception as e:
+                text = f"its text raised {type(e).__name__}"
+            raise CallbackError(f"policy_fn raised {type(error).__name__}, which denied the event: {text}") from error
 
 
 # What the built policy depends on.
