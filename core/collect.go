@@ -171,6 +171,7 @@ const stepRounds = 64
 // Step takes what is ready without blocking and reports whether the run is over. It
 // is for a sandbox that Spawn made, and is to be called whenever StepFD is readable.
 func (s *Sandbox) Step() (over bool) {
+	s.attend()
 	s.collecting.Lock()
 	defer s.collecting.Unlock()
 	defer s.guard()

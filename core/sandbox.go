@@ -39,6 +39,7 @@ type Sandbox struct {
 	out, errs  stream
 	collector  collector
 	collecting sync.Mutex // held by whoever collects a stepped run
+	attending  sync.Once
 
 	timedOut    atomic.Bool
 	firstDenied atomic.Bool // policy_fn denied the command itself
@@ -247,8 +248,20 @@ func (s *Sandbox) awaitCreated() error {
 		s.logf("the supervisor failed, the sandbox is ended: %v", err)
 		s.warden.Kill()
 	})
-	s.verdicts.attach(s.listener)
+	if s.collector != stepped {
+		s.attend()
+	}
 	return nil
+}
+
+// attend has events decided from now on. In a stepped run that begins when its caller does,
+// so that a PolicyFn finds the sandbox where the caller keeps it.
+func (s *Sandbox) attend() {
+	s.attending.Do(func() {
+		if s.verdicts != nil {
+			s.verdicts.attach(s.listener)
+		}
+	})
 }
 
 func (s *Sandbox) stepError(m warden.Message) error {
@@ -342,6 +355,7 @@ func (s *Sandbox) signalAll(byKiller func() error, sig unix.Signal) error {
 // StepFD returns a descriptor, owned by the sandbox and valid until Close, that is
 // readable when Step has something to do, for a sandbox that Spawn made.
 func (s *Sandbox) StepFD() (int, error) {
+	s.attend()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.epoll < 0 {
@@ -374,6 +388,7 @@ func (s *Sandbox) await(timeout time.Duration) {
 	switch {
 	case closed || over:
 	case s.collector == stepped:
+		s.attend()
 		s.collecting.Lock()
 		defer s.collecting.Unlock()
 		if !s.isOver() {

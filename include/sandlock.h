@@ -313,8 +313,8 @@ sandlock_handle_t *sandlock_create_for_run(const sandlock_sandbox_t *policy, con
 /* Starts a command for a caller that waits by itself: no thread of the library
  * collects its output. The caller polls sandlock_handle_stepfd and calls
  * sandlock_handle_step whenever it is readable, until that returns 1; the waits and
- * the free work without that too. The pid is known only when the policy has a
- * callback. stdin_fd is copied (duplicated); -1 is /dev/null. The handle is owned by
+ * the free work without that too. The policy's callback is not asked before the first of
+ * these calls. The pid is known only when the policy has a callback. stdin_fd is copied (duplicated); -1 is /dev/null. The handle is owned by
  * the caller, free with sandlock_handle_free. NULL on error. It is in *out too, if out
  * is not NULL, before this function is back: for languages in which an exception can
  * fall between a call and the assignment of its value. */
