@@ -249,7 +249,7 @@ func hostRounds() int {
 	if os.Getenv("SANDLOCK_SOAK") != "" {
 		return 1_000
 	}
-	return 50
+	return max(rounds()/20, 10)
 }
 
 // A SIGKILL of the host at any moment leaves nothing; a forked child of the host, which

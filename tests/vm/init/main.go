@@ -68,13 +68,13 @@ func boot() error {
 	}
 	tests, err := os.StartProcess("/init", append([]string{"init"}, os.Args[1:]...), &os.ProcAttr{
 		Env: []string{"PATH=/usr/bin", "HOME=/tmp", "LC_ALL=C", "SANDLOCK_VM=1", "SANDLOCK_VICTIMS=" + victimsDir,
-			"SANDLOCK_ATTACK_ROUNDS=50"},
+			"SANDLOCK_ATTACK_ROUNDS=20"},
 		Files: []*os.File{nil, os.Stdout, os.Stderr}, Sys: &unix.SysProcAttr{Setsid: true},
 	})
 	if err != nil {
 		return err
 	}
-	verdict := "1\n"
+	verdict := "1" // no line end, which a terminal would change
 	for {
 		var ws unix.WaitStatus
 		pid, err := unix.Wait4(-1, &ws, unix.WALL, nil)
@@ -83,7 +83,7 @@ func boot() error {
 		}
 		if pid == tests.Pid {
 			if ws.Exited() && ws.ExitStatus() == 0 {
-				verdict = "0\n"
+				verdict = "0"
 			}
 			break
 		}
