@@ -94,7 +94,7 @@ vet: $(WARDEN)
 
 # Not cached: what is tested is the kernel beneath as much as the code.
 go-test: all test-setup
-	$(GO) test $(TAGS) -count=1 $(GOTESTFLAGS) ./...
+	$(GO) test $(TAGS) -count=1 -timeout 20m $(GOTESTFLAGS) ./...
 
 PYTEST := build/venv/bin/python -m pytest -p no:cacheprovider
 python-test: all test-setup
