@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "_cgo_export.h"
+#include "callback.h"
 #include "host.h"
 
 #define API __attribute__((visibility("default")))
@@ -76,17 +77,29 @@ API sandlock_builder_t *sandlock_sandbox_builder_cpu_cores(sandlock_builder_t *b
 	return goBuilderCores(b, (uint32_t *)cores, len);
 }
 
+/* User data is consumed, even on error: a forked child has its own. */
+static bool may_install(void *user_data, void (*drop)(void *))
+{
+	if (sl_enter())
+		return true;
+	if (drop)
+		sl_drop(drop, user_data);
+	return false;
+}
+
 API sandlock_builder_t *sandlock_sandbox_builder_policy_fn(sandlock_builder_t *b, sandlock_policy_fn_t cb,
                                                            void *user_data, void (*drop)(void *))
 {
-	ENTER(b);
+	if (!may_install(user_data, drop))
+		return b;
 	return goBuilderCallback(b, cb, NULL, user_data, drop);
 }
 
 API sandlock_builder_t *sandlock_sandbox_builder_policy_callback(sandlock_builder_t *b, sandlock_policy_callback_t cb,
                                                                  void *user_data, void (*drop)(void *))
 {
-	ENTER(b);
+	if (!may_install(user_data, drop))
+		return b;
 	return goBuilderCallback(b, NULL, cb, user_data, drop);
 }
 

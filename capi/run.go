@@ -95,6 +95,7 @@ func goRunInteractive(p *C.sandlock_sandbox_t, name *C.char, argv **C.char, argc
 func goSpawn(p *C.sandlock_sandbox_t, name *C.char, argv **C.char, argc C.uint, stdin C.int, flags C.uint32_t) (h *C.sandlock_handle_t) {
 	launch(p, name, argv, argc, stdin, func(plan *core.Plan, c core.Command) error {
 		if unknown := flags &^ (C.SANDLOCK_SPAWN_PARKED | C.SANDLOCK_SPAWN_INTERACTIVE); unknown != 0 {
+			c.OnClose()
 			return fmt.Errorf("flags: %#x is not known", unknown)
 		}
 		c.Interactive = flags&C.SANDLOCK_SPAWN_INTERACTIVE != 0

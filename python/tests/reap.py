@@ -54,7 +54,7 @@ def main() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
     signal.signal(signal.SIGALRM, overdue)
     signal.alarm(int(sys.argv[1]))
-    host = subprocess.Popen(sys.argv[2:]).pid  # not waited for by this
+    host = subprocess.Popen(sys.argv[2:], close_fds=False).pid  # not waited for by this
     ended = None
     while True:
         try:

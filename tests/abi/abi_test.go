@@ -71,13 +71,17 @@ func output(t *testing.T, stdin string, argv ...string) string {
 // warnings that no program of a host may get from the header.
 var warnings = []string{"-Wall", "-Wextra", "-Werror"}
 
-// build compiles testdata/NAME.c against the library in build/ and returns its path.
-// With linked false the program loads the library by itself.
+// build compiles testdata/NAME, a C program unless it ends with .cc, against the library
+// in build/ and returns its path. With linked false the program loads the library by itself.
 func build(t *testing.T, name string, linked bool, flags ...string) string {
 	t.Helper()
+	compiler, source := []string{"gcc", "-std=c99"}, name+".c"
+	if strings.HasSuffix(name, ".cc") {
+		compiler, source = []string{"g++", "-std=c++11"}, name
+	}
 	bin := filepath.Join(bins, name+strings.Join(flags, ""))
-	argv := append([]string{"gcc", "-std=c99", "-pthread", "-I", filepath.Join(root, "include"),
-		filepath.Join("testdata", name+".c"), "-o", bin}, append(warnings, flags...)...)
+	argv := append(compiler, "-pthread", "-I", filepath.Join(root, "include"), filepath.Join("testdata", source), "-o", bin)
+	argv = append(argv, append(warnings, flags...)...)
 	if linked {
 		argv = append(argv, library, "-Wl,-rpath,"+filepath.Dir(library))
 	}
@@ -151,7 +155,10 @@ func TestCallback(t *testing.T) { silent(t, build(t, "callback", true)) }
 func TestContext(t *testing.T) { silent(t, build(t, "context", true)) }
 
 // TestDrop counts how often the user data of policy functions is dropped, and when.
-func TestDrop(t *testing.T) { silent(t, build(t, "drop", true)) }
+func TestDrop(t *testing.T) {
+	silent(t, build(t, "drop", true))
+	silent(t, build(t, "drop.cc", true))
+}
 
 // TestLife leads runs through their states.
 func TestLife(t *testing.T) {
@@ -169,11 +176,19 @@ func TestOutput(t *testing.T) { silent(t, build(t, "output", true)) }
 // AddressSanitizer watches. Not for leaks: what the hosts themselves leave at exit.
 func TestAddressSanitizer(t *testing.T) {
 	t.Setenv("ASAN_OPTIONS", "detect_leaks=0:abort_on_error=1")
-	for _, name := range []string{"abuse", "callback", "context", "drop", "errors", "life", "setters"} {
-		t.Run(name, func(t *testing.T) {
-			output(t, "", build(t, name, true, "-g", "-fsanitize=address"), t.TempDir())
+	nofile := limits(t)
+	for _, argv := range [][]string{{"abuse"}, {"callback"}, {"context"}, {"dlopen", library}, {"drop"}, {"drop.cc"}, {"errors", t.TempDir()},
+		{"fork", library}, {"life", t.TempDir()}, append([]string{"many", "2"}, nofile...), {"output"}, {"setters"}} {
+		t.Run(argv[0], func(t *testing.T) {
+			output(t, "", append([]string{build(t, argv[0], argv[0] != "dlopen", "-g", "-fsanitize=address")}, argv[1:]...)...)
 		})
 	}
+}
+
+// limits are this process's own of descriptors, soft and hard, as ulimit says them.
+func limits(t *testing.T) []string {
+	t.Helper()
+	return strings.Fields(output(t, "", "sh", "-c", "ulimit -S -n; ulimit -H -n"))
 }
 
 // TestSetters compares each setter with the document that sets the same field.

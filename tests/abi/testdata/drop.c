@@ -51,6 +51,128 @@ static int32_t never(const sandlock_event_t *ev, sandlock_ctx_t *ctx, void *user
 	return 0;
 }
 
+static sandlock_sandbox_t *freed_within;
+
+/* Frees the policy that it belongs to. */
+static int32_t frees(const sandlock_event_t *ev, sandlock_ctx_t *ctx, void *user)
+{
+	(void)ev, (void)ctx;
+	if (((struct data *)user)->asked++ == 0)
+		sandlock_sandbox_free(freed_within);
+	CHECK(((struct data *)user)->dropped == 0);
+	return 0;
+}
+
+/* Builds that fail, in each way that a builder can. */
+static void failed_builds(void)
+{
+	enum { ITS_FUNCTION, ANOTHER_FIELD, JSON, TOGETHER, REPLACED, BY_NULL, FREED, NO_BUILDER, WAYS } way;
+	sandlock_builder_t *gone = basics();
+
+	sandlock_sandbox_free(built(gone));
+	for (way = 0; way < WAYS; way++) {
+		struct data *d = fresh(), *e = fresh();
+		sandlock_builder_t *b = way == FREED ? gone : way == NO_BUILDER ? (sandlock_builder_t *)d : basics();
+
+		b = sandlock_sandbox_builder_policy_fn(b, way == ITS_FUNCTION ? NULL : judge, d, drop);
+		if (way == REPLACED || way == BY_NULL) {
+			b = sandlock_sandbox_builder_policy_callback(b, way == BY_NULL ? NULL : allow_out, e, drop);
+			CHECK(d->dropped == 1 && e->dropped == 0);
+		}
+		if (way == ANOTHER_FIELD || way == REPLACED)
+			b = sandlock_sandbox_builder_fs_read(b, NULL);
+		if (way == JSON)
+			b = sandlock_sandbox_builder_json(b, "{", 1);
+		if (way == TOGETHER) /* right by itself, but not with a policy_fn */
+			b = sandlock_sandbox_builder_extra_allow_syscalls(b, "debug");
+		CHECK(d->dropped == (way == REPLACED || way == BY_NULL || way == FREED || way == NO_BUILDER));
+		CHECK(sandlock_sandbox_build(b, NULL, NULL) == NULL);
+		CHECK(d->dropped == 1 && e->dropped == (way == REPLACED || way == BY_NULL));
+		CHECK(sandlock_sandbox_build(b, NULL, NULL) == NULL && d->dropped == 1); /* consumed */
+	}
+}
+
+/* Starts that fail hold nothing, whatever fails. */
+static void failed_starts(void)
+{
+	static const char *const missing[] = { "/no/such/command" }, *const holed[] = { "/bin/true", NULL };
+	struct data *d = fresh();
+	sandlock_builder_t *b = sandlock_sandbox_builder_policy_fn(basics(), judge, d, drop);
+	sandlock_sandbox_t *p = built(b), *nowhere;
+	sandlock_handle_t *h;
+
+	CHECK(sandlock_run(p, NULL, missing, 1) == NULL && sandlock_run_interactive(p, NULL, missing, 1) == -1);
+	CHECK((h = sandlock_create(p, "taken", true_, 1)) != NULL);
+	CHECK(sandlock_run(p, "taken", true_, 1) == NULL && sandlock_create(p, "taken", true_, 1) == NULL);
+	CHECK(sandlock_run(p, "", true_, 1) == NULL && sandlock_run(p, NULL, true_, 0) == NULL);
+	CHECK(sandlock_run(p, NULL, holed, 2) == NULL && sandlock_run(p, NULL, NULL, 1) == NULL);
+	CHECK(sandlock_spawn(p, NULL, true_, 1, 99999, 0, NULL) == NULL);
+	CHECK(sandlock_spawn(p, NULL, true_, 1, -1, 1u << 20, NULL) == NULL); /* flags */
+	CHECK(sandlock_spawn(p, NULL, true_, 1, -1, SANDLOCK_SPAWN_PARKED | 1u << 31, NULL) == NULL);
+	sandlock_sandbox_free(p);
+	CHECK(d->dropped == 0);
+	sandlock_handle_free(h);
+	CHECK(d->dropped == 1);
+	sandlock_handle_free(h), sandlock_sandbox_free(p); /* once more: an error */
+	CHECK(d->dropped == 1);
+
+	d = fresh();
+	b = sandlock_sandbox_builder_policy_fn(basics(), judge, d, drop);
+	CHECK((nowhere = sandlock_sandbox_build(sandlock_sandbox_builder_cwd(b, "/no/such/directory"), NULL, NULL)) != NULL);
+	CHECK(sandlock_run(nowhere, NULL, true_, 1) == NULL && sandlock_create(nowhere, NULL, true_, 1) == NULL);
+	CHECK(sandlock_spawn(nowhere, NULL, true_, 1, -1, 0, NULL) == NULL && d->dropped == 0);
+	sandlock_sandbox_free(nowhere);
+	CHECK(d->dropped == 1);
+}
+
+/* Runs that outlive their policy, to each end. */
+static void ends(void)
+{
+	enum { WAIT, TIMEOUT, KILL, FREE, STEP, STEP_FREE, INTERACTIVE, RUN, ENDS } end;
+
+	for (end = 0; end < ENDS; end++) {
+		struct data *d = fresh();
+		sandlock_sandbox_t *p = built(sandlock_sandbox_builder_policy_fn(basics(), judge, d, drop));
+		sandlock_handle_t *h = NULL;
+
+		if (end == RUN || end == INTERACTIVE) {
+			if (end == RUN)
+				EXITED(sandlock_run(p, NULL, true_, 1), 0, "", "");
+			else
+				CHECK(sandlock_run_interactive(p, NULL, true_, 1) == 0);
+			CHECK(d->dropped == 0);
+			sandlock_sandbox_free(p);
+			CHECK(d->dropped == 1 && d->asked == 1);
+			continue;
+		}
+		h = sandlock_spawn(p, NULL, SH(end == WAIT || end == STEP ? "/bin/true; :" : "/bin/sleep 1000; :"), -1,
+			end == STEP || end == STEP_FREE ? 0 : SANDLOCK_SPAWN_PARKED, NULL);
+		CHECK(h != NULL);
+		sandlock_sandbox_free(p);
+		CHECK(d->dropped == 0);
+		if (end != STEP && end != STEP_FREE)
+			CHECK(sandlock_start(h) == 0);
+		if (end == KILL)
+			CHECK(sandlock_handle_kill(h) == 0);
+		if (end == TIMEOUT)
+			sandlock_result_free(sandlock_handle_wait_timeout(h, 1));
+		else if (end != FREE && end != STEP_FREE)
+			sandlock_result_free(sandlock_handle_wait(h));
+		sandlock_handle_free(h);
+		/* One that was being asked may be on its way back. */
+		CHECK(sem_wait(&d->gone) == 0 && d->dropped == 1);
+	}
+}
+
+static void by_its_own_callback(void)
+{
+	struct data *d = fresh();
+
+	freed_within = built(sandlock_sandbox_builder_policy_fn(basics(), frees, d, drop));
+	EXITED(sandlock_run(freed_within, NULL, SH("/bin/true; :")), 0, "", "");
+	CHECK(sem_wait(&d->gone) == 0 && d->dropped == 1 && d->asked == 2);
+}
+
 int main(void)
 {
 	struct data *d = fresh(), *e = fresh();
@@ -98,5 +220,10 @@ int main(void)
 	CHECK(d->asked == 0 && d->dropped == 0);
 	CHECK(write(stuck[1], "x", 1) == 1 && sem_wait(&d->gone) == 0);
 	CHECK(d->asked == 1 && d->dropped == 1);
+
+	failed_builds();
+	failed_starts();
+	ends();
+	by_its_own_callback();
 	return 0;
 }

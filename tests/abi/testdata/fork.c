@@ -103,6 +103,10 @@ static int is_left_open(int fd)
 	return 1;
 }
 
+static int drops;
+
+static void drop(void *count) { ++*(int *)count; }
+
 static void all_fail(void)
 {
 	static const char *const argv[] = { "/bin/true", NULL };
@@ -119,6 +123,9 @@ static void all_fail(void)
 	CHECK(sandlock_sandbox_builder_cpu_cores(b, &core, 1) == b);
 	CHECK(sandlock_sandbox_builder_policy_fn(b, judge, NULL, NULL) == b);
 	CHECK(sandlock_sandbox_builder_policy_callback(b, NULL, NULL, NULL) == b);
+	CHECK(sandlock_sandbox_builder_policy_fn(b, judge, &drops, drop) == b && drops == 1);
+	CHECK(sandlock_sandbox_builder_policy_callback(NULL, NULL, &drops, drop) == NULL && drops == 2);
+	drops = 0;
 	CHECK(sandlock_sandbox_build(b, &err, &why) == NULL && err == -1 && why == NULL);
 	err = 7, why = (char *)&err;
 	CHECK(sandlock_sandbox_from_json("{}", 2, &err, &why) == NULL && err == -1 && why == NULL);
