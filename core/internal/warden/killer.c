@@ -6,6 +6,7 @@
 
 static char child_stack[16384] __attribute__((aligned(16)));
 static int sigfd = -1; /* SIGCHLD; only of a killer that has no domain */
+static int reap_more;
 
 /* kill(-1) outside a domain of its own would kill all that the user owns, so
  * the domain is proved: a null signal to the host passes before, not after. A
@@ -37,20 +38,12 @@ static void killer_domain(void)
 		die(STEP_KILLER_PROOF, r < 0 ? r : -ENOTRECOVERABLE);
 }
 
-/* Whether the killer sees the command's end for itself: the parent can be blocked where it
- * traces, and is not the command's where there is no domain. Else the parent tells it, if
- * there is something left to kill. */
-static int sees_end(void)
-{
-	return req->flags & REQ_LISTENER || !req->killer_scope;
-}
-
 /* The killer needs four descriptors; all others, the command's among them, are
  * closed in its own table, or no pipe would ever end. */
 static void killer_descriptors(void)
 {
 	check(STEP_CLOSE_RANGE, sys3(__NR_close_range, 0, fd_of(FD_CTL), CLOSE_RANGE_UNSHARE));
-	sys3(__NR_dup3, sees_end() ? child_pidfd : leftovers, fd_of(FD_RULESET), O_CLOEXEC);
+	sys3(__NR_dup3, child_pidfd, fd_of(FD_RULESET), O_CLOEXEC);
 	sys3(__NR_dup3, parent_pidfd, fd_of(FD_CWD), O_CLOEXEC);
 	sys3(__NR_close_range, fd_of(FD_SLOTS), ~0u, 0);
 	if (!req->killer_scope) {
@@ -64,17 +57,21 @@ static void killer_descriptors(void)
  * and the orphans come to it. So the death of the parent, which traces but is not needed
  * to wait, leaves none of them behind; and when the killer dies, they come to the parent. */
 
-/* Reaps what has died. Returns 1 when no child is left. */
+/* Reaps some of what has died: tasks that make others which end at once may not keep it
+ * from anything else. Returns 1 when no child is left. */
 static int killer_reap(int flags)
 {
 	s32 status;
-	long pid;
+	long pid = 1;
+	int i;
 
-	while ((pid = sys4(__NR_wait4, -1, &status, flags | WALL, 0)) > 0) {
-		if (pid == child_pid)
+	for (i = 0; i < REAP_AT_ONCE && pid > 0; i++) {
+		pid = sys4(__NR_wait4, -1, &status, flags | WALL, 0);
+		if (pid > 0 && pid == child_pid)
 			child_status = status;
 		flags |= WNOHANG;
 	}
+	reap_more = pid > 0;
 	return pid == -ECHILD;
 }
 
@@ -105,8 +102,9 @@ static int killer_order(int events)
 
 void killer_main(void)
 {
-	u64 flags = CLONE_VM | CLONE_CHILD_CLEARTID | SIGCHLD;
+	u64 flags = CLONE_VM | CLONE_PIDFD | CLONE_CHILD_CLEARTID | SIGCHLD;
 	struct pollfd fds[5];
+	struct timespec at_once = { 0, 0 };
 	char sink[512];
 	long r;
 
@@ -116,8 +114,6 @@ void killer_main(void)
 	} else {
 		check(STEP_KILLER_CLONE, sys5(__NR_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
 	}
-	if (sees_end())
-		flags |= CLONE_PIDFD;
 	if (req->flags & REQ_LISTENER)
 		flags |= CLONE_FILES; /* exec undoes it: unshare_files() in begin_new_exec */
 	r = spawn(flags, child_stack + sizeof child_stack, &child_pidfd, &progress, child_main);
@@ -127,23 +123,25 @@ void killer_main(void)
 
 	fds[0].fd = fd_of(FD_ORDER);
 	fds[1].fd = fd_of(FD_HOST);
-	fds[2].fd = fd_of(FD_RULESET); /* the command's end */
+	/* The child's pidfd, moved. The parent could tell of the command's end too, but not of
+	 * one that another task traces, and not soon where many others end. */
+	fds[2].fd = fd_of(FD_RULESET);
 	fds[3].fd = fd_of(FD_CWD);     /* the parent's */
 	fds[4].fd = sigfd;
 	for (;;) {
 		int i;
 		for (i = 0; i < 5; i++)
 			fds[i].events = POLLIN, fds[i].revents = 0;
-		if (sys_poll(fds, 5, 0) < 0)
+		if (sys_poll(fds, 5, reap_more ? &at_once : 0) < 0)
 			continue;
-		if (fds[4].revents) {
-			sys3(__NR_read, sigfd, sink, sizeof sink);
-			killer_reap(WNOHANG);
-		}
 		if (fds[1].revents || fds[2].revents || fds[3].revents)
 			break;
 		if (fds[0].revents && killer_order(fds[0].revents))
 			break;
+		if (fds[4].revents)
+			sys3(__NR_read, sigfd, sink, sizeof sink);
+		if (fds[4].revents || reap_more)
+			killer_reap(WNOHANG);
 	}
 	if (!req->killer_scope)
 		killer_walk();

@@ -24,7 +24,7 @@ volatile u32 progress = CREATING, gate;
 volatile s32 listener = -1, child_pid;
 u8 host_cpus[CPU_BYTES];
 int confined_to_cpu;
-s32 child_pidfd = -1, parent_pidfd = -1, leftovers = -1;
+s32 child_pidfd = -1, parent_pidfd = -1;
 
 static volatile u32 failed_step;
 static volatile s32 failed_errno;
@@ -108,12 +108,14 @@ static int nothing_left(void)
 	return sys4(__NR_wait4, -1, 0, WNOHANG, 0) == -ECHILD;
 }
 
-/* Returns 1 when no child is left. */
+static int reap_more;
+
+/* Reaps some of what has died. Returns 1 when no child is left. */
 static int reap(void)
 {
-	u64 one = 1;
+	int i;
 
-	for (;;) {
+	for (i = 0; i < REAP_AT_ONCE; i++) {
 		s32 status = 0;
 		long pid = sys4(__NR_wait4, -1, &status, WNOHANG | WALL, 0);
 
@@ -131,6 +133,7 @@ static int reap(void)
 		else if (pid == killer_pid)
 			killer_pid = 0, walking = status != 0;
 	}
+	reap_more = i == REAP_AT_ONCE;
 	if (walking)
 		walk();
 	if (!killer_pid || !child_over)
@@ -141,7 +144,6 @@ static int reap(void)
 			;
 		return 1;
 	}
-	sys3(__NR_write, leftovers, &one, sizeof one); /* each time: it costs nothing more */
 	return 0;
 }
 
@@ -187,8 +189,8 @@ static void parent_loop(int sigfd)
 	while (!reap()) {
 		fds[0].events = fds[1].events = POLLIN;
 		fds[0].revents = fds[1].revents = 0;
-		again.nsec = 5 * 1000 * 1000;
-		n = sys_poll(fds, 2, tracee_stopping() ? &again : 0);
+		again.nsec = reap_more ? 0 : 5 * 1000 * 1000;
+		n = sys_poll(fds, 2, reap_more || tracee_stopping() ? &again : 0);
 		if (n == 0)
 			tracee_recheck();
 		if (n <= 0)
@@ -376,14 +378,12 @@ void __attribute__((used, noreturn)) warden_main(long *sp)
 	parent_cpu();
 	sigfd = sys4(__NR_signalfd4, -1, &ends, sizeof ends, O_CLOEXEC | O_NONBLOCK);
 	parent_pidfd = (s32)sys2(__NR_pidfd_open, sys0(__NR_getpid), 0);
-	if (req->flags & REQ_LISTENER)
-		flags |= CLONE_FILES;
-	else
-		leftovers = (s32)sys2(__NR_eventfd2, 0, O_CLOEXEC | O_NONBLOCK);
-	if (sigfd < 0 || parent_pidfd < 0 || (leftovers < 0 && !(req->flags & REQ_LISTENER))) {
-		fail(STEP_KILLER_CLONE, sigfd < 0 ? sigfd : parent_pidfd < 0 ? parent_pidfd : leftovers);
+	if (sigfd < 0 || parent_pidfd < 0) {
+		fail(STEP_KILLER_CLONE, sigfd < 0 ? sigfd : parent_pidfd);
 		parent_end();
 	}
+	if (req->flags & REQ_LISTENER)
+		flags |= CLONE_FILES;
 	r = spawn(flags, killer_stack + sizeof killer_stack, 0, &progress, killer_main);
 	if (r < 0) {
 		fail(STEP_KILLER_CLONE, r);

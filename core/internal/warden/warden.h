@@ -24,8 +24,7 @@ extern volatile u32 progress;
 extern volatile u32 gate;     /* parent; 1: the parked child may exec */
 extern volatile s32 listener; /* child */
 extern volatile s32 child_pid; /* child */
-extern s32 child_pidfd;       /* killer, by its clone, where it sees the end itself */
-extern s32 leftovers;         /* parent, where it does not: eventfd, tells it to kill */
+extern s32 child_pidfd;       /* killer, by its clone */
 extern volatile s32 child_status; /* whoever reaps the child: a wait status */
 
 static inline int fd_of(enum fd_slot slot) { return (int)nfds + (int)slot; }
@@ -35,6 +34,7 @@ void fail(enum step step, long err);
 void __attribute__((noreturn)) die(enum step step, long err); /* fail, and exit */
 void check(enum step step, long r);                           /* die if r < 0 */
 
+enum { REAP_AT_ONCE = 64 }; /* then it is somebody else's turn */
 void walk(void); /* any subreaper */
 void child_main(void);
 void killer_main(void);
