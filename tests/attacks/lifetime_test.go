@@ -149,6 +149,38 @@ func children(pid int) (list []int) {
 	return list
 }
 
+// The command's end is the sandbox's, though nobody can reap the command, as its own child
+// traces it, and though it leaves tasks that make others for ever.
+func TestEndThatIsHardToSee(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		for name, p := range map[string]*core.Policy{"plain": policy(), "traced": judged(), "walked": walked()} {
+			t.Run(name, func(t *testing.T) {
+				l := newLife(t)
+				s := l.create(t, p, "leaving", "10")
+				s.Start()
+				if r, err := s.Wait(time.Minute); err != nil || r.ExitCode != 0 || r.Reason != core.Exited {
+					t.Errorf("leaving: %+v, %v", r, err)
+				}
+				if !l.ended(t) {
+					t.Error("a task has survived")
+				}
+				p.ExtraAllowSyscalls, p.ArgvSafety = []string{"debug"}, core.ArgvLandlock
+				l = newLife(t)
+				began := time.Now()
+				s = l.create(t, p, "traced")
+				s.Start()
+				r, err := s.Wait(time.Minute)
+				if err != nil || r.ExitCode != 7 || r.Reason != core.Exited || time.Since(began) > time.Minute {
+					t.Errorf("traced: %+v after %v, %v", r, time.Since(began), err)
+				}
+				if !l.ended(t) {
+					t.Error("the tracer has survived")
+				}
+			})
+		}
+	})
+}
+
 // When run has returned, nothing is alive.
 func TestDaemons(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {

@@ -3,11 +3,15 @@
  *   daemons N   N daemons of a double fork, then exits
  *   stay N      the same, but stays
  *   stopped N   the same, but all stop themselves
- *   moving N    N chains of tasks that fork and exit, for ever; stays */
+ *   moving N    N chains of tasks that fork and exit, for ever; stays
+ *   leaving N   the same, but exits
+ *   traced      exits while a child of its own traces it, so that its parent can't reap it */
 #include "try.h"
 
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
 
 static void ready(void)
 {
@@ -31,10 +35,31 @@ static void daemonize(void)
 	deaf();
 }
 
+static int traced(void)
+{
+	pid_t self = getpid();
+	int seized[2];
+	char byte;
+
+	prctl(PR_SET_PTRACER, -1, 0, 0, 0);
+	if (pipe(seized) != 0)
+		return 2;
+	if (fork() == 0) {
+		if (ptrace(PTRACE_SEIZE, self, NULL, NULL) != 0 || write(seized[1], "s", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	close(seized[1]);
+	return read(seized[0], &byte, 1) == 1 ? 7 : 3;
+}
+
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "";
 	int n = argc > 2 ? atoi(argv[2]) : 0;
+	if (!strcmp(mode, "traced"))
+		return traced();
 	for (int i = 0; i < n; i++) {
 		pid_t pid = fork();
 		if (pid > 0) {
@@ -43,7 +68,7 @@ int main(int argc, char **argv)
 		}
 		daemonize();
 		ready();
-		if (!strcmp(mode, "moving"))
+		if (!strcmp(mode, "moving") || !strcmp(mode, "leaving"))
 			while (fork() <= 0)
 				setsid();
 		else if (!strcmp(mode, "stopped"))
@@ -57,7 +82,7 @@ int main(int argc, char **argv)
 	ready();
 	if (!strcmp(mode, "stopped"))
 		raise(SIGSTOP);
-	if (strcmp(mode, "daemons") != 0)
+	if (strcmp(mode, "daemons") != 0 && strcmp(mode, "leaving") != 0)
 		for (;;)
 			pause();
 	return 0;
