@@ -49,8 +49,8 @@ func change(p *C.sandlock_ctx_t, f func(*core.Context) error) {
 // list that is NULL but not empty; of one that is too long there is just one too many.
 func addresses(ips **C.char, count C.uint32_t) []string {
 	list := make([]string, min(int(count), core.MaxAddresses+1))
-	if ips == nil {
-		return list
+	if ips == nil || len(list) > core.MaxAddresses {
+		return list // refused for its length
 	}
 	for i, ip := range unsafe.Slice(ips, len(list)) {
 		list[i] = C.GoString(ip) // NULL is ""
