@@ -236,13 +236,20 @@ func (s *Sandbox) outcome(status unix.WaitStatus, m warden.Message, why string) 
 		Stderr: s.errs.kept, StderrTruncated: s.errs.truncated,
 		Error:    why,
 		UserTime: time.Duration(m.UserMicros) * time.Microsecond, SystemTime: time.Duration(m.SystemMicros) * time.Microsecond,
-		MaxRSS: int64(m.MaxRSS),
+		MaxRSS:    int64(m.MaxRSS),
+		WallTime:  time.Since(s.started),
+		Processes: m.Processes,
+		Limits:    Limits(m.Limits),
+	}
+	if r.StdoutTruncated || r.StderrTruncated {
+		r.Limits |= LimitOutput
 	}
 	switch {
 	case status.Exited():
 		r.Reason, r.ExitCode = Exited, status.ExitStatus()
 	case s.timedOut.Load():
 		r.Reason = TimedOut
+		r.Limits |= LimitTime
 	case status.Signal() == unix.SIGKILL:
 		r.Reason = Killed
 		if r.Error == "" {

@@ -82,12 +82,19 @@ var jsonFields = map[string]func(p *Policy, f *jsonField){
 	"clean_env":     func(p *Policy, f *jsonField) { f.boolean(&p.CleanEnv) },
 	"name":          func(p *Policy, f *jsonField) { f.nonEmpty(&p.Name, "a name") },
 
-	"max_open_files":      func(p *Policy, f *jsonField) { f.maxOpenFiles(&p.MaxOpenFiles) },
+	"max_processes": func(p *Policy, f *jsonField) { f.maxProcesses(&p.MaxProcesses) },
+	"max_memory":    func(p *Policy, f *jsonField) { f.optionalSize(&p.MaxMemory) },
+	"max_cpu":       func(p *Policy, f *jsonField) { f.optionalNumber(&p.MaxCPU) },
+	"num_cpus":      func(p *Policy, f *jsonField) { f.optionalNumber(&p.NumCPUs) },
+	"gpu_devices":   func(p *Policy, f *jsonField) { f.numbers(&p.GPUDevices, maxGPU, "a list of device indices") },
+	"term_grace":    func(p *Policy, f *jsonField) { f.seconds(&p.TermGrace, 0, "0 is none") },
+
+	"max_open_files":      func(p *Policy, f *jsonField) { f.optionalNumber(&p.MaxOpenFiles) },
 	"no_coredump":         func(p *Policy, f *jsonField) { f.boolean(&p.NoCoredump) },
 	"no_huge_pages":       func(p *Policy, f *jsonField) { f.boolean(&p.NoHugePages) },
 	"no_randomize_memory": func(p *Policy, f *jsonField) { f.boolean(&p.NoRandomizeMemory) },
 	"max_output":          func(p *Policy, f *jsonField) { f.size(&p.MaxOutput, DefaultMaxOutput) },
-	"cpu_cores":           func(p *Policy, f *jsonField) { f.cores(&p.CPUCores) },
+	"cpu_cores":           func(p *Policy, f *jsonField) { f.numbers(&p.CPUCores, maxCPU, "a list of core numbers") },
 
 	"extra_deny_syscalls":  func(p *Policy, f *jsonField) { f.strings(&p.ExtraDenySyscalls) },
 	"extra_allow_syscalls": func(p *Policy, f *jsonField) { f.strings(&p.ExtraAllowSyscalls) },
@@ -100,7 +107,7 @@ var jsonFields = map[string]func(p *Policy, f *jsonField){
 
 	"policy_fn":      func(p *Policy, f *jsonField) { f.function() },
 	"policy_events":  func(p *Policy, f *jsonField) { f.strings(&p.PolicyEvents) },
-	"policy_timeout": func(p *Policy, f *jsonField) { f.seconds(&p.PolicyTimeout, DefaultPolicyTimeout) },
+	"policy_timeout": func(p *Policy, f *jsonField) { f.seconds(&p.PolicyTimeout, DefaultPolicyTimeout, "0 waits for ever") },
 	"record_execs":   func(p *Policy, f *jsonField) { f.boolean(&p.RecordExecs) },
 	"argv_safety":    func(p *Policy, f *jsonField) { f.argvSafety(&p.ArgvSafety) },
 }
@@ -117,10 +124,6 @@ var unbuiltFields = map[string]func(v jsonValue) bool{
 	"http_allow": emptyList, "http_deny": emptyList, "http_ports": emptyList,
 	"http_ca": never, "http_key": never, "http_inject_ca": emptyList, "http_ca_out": never,
 	"credentials": emptyObject, "http_auth": emptyList,
-
-	// An empty gpu_devices is every device.
-	"max_memory": never, "max_processes": is("64"), "max_cpu": never, "num_cpus": never,
-	"gpu_devices": never,
 
 	"random_seed": never, "time_start": never, "deterministic_dirs": is("false"),
 
@@ -263,7 +266,30 @@ func (f *jsonField) integer(v jsonValue, most uint64) (uint64, bool) {
 	return n, true
 }
 
-func (f *jsonField) maxOpenFiles(to **uint32) {
+func (f *jsonField) maxProcesses(to **uint32) {
+	if f.kind == jsonString && f.text == "unlimited" { // the word of ulimit(1p)
+		*to = nil
+		return
+	}
+	standard := uint32(DefaultMaxProcesses)
+	if f.want(jsonNumber, `a whole number or "unlimited"`, func() { *to = &standard }) {
+		f.optionalNumber(to)
+	}
+}
+
+func (f *jsonField) optionalSize(to **uint64) {
+	if f.kind == jsonNull {
+		*to = nil
+		return
+	}
+	var size uint64
+	before := len(f.faults.list)
+	if f.size(&size, 0); len(f.faults.list) == before {
+		*to = &size
+	}
+}
+
+func (f *jsonField) optionalNumber(to **uint32) {
 	if !f.want(jsonNumber, "a whole number", func() { *to = nil }) {
 		return
 	}
@@ -290,20 +316,20 @@ func (f *jsonField) size(to *uint64, def uint64) {
 	*to = n
 }
 
-func (f *jsonField) cores(to *[]uint32) {
-	if !f.want(jsonList, "a list of core numbers", func() { *to = nil }) {
+func (f *jsonField) numbers(to *[]uint32, most uint64, what string) {
+	if !f.want(jsonList, what, func() { *to = nil }) {
 		return
 	}
-	cores := make([]uint32, 0, len(f.list))
+	numbers := make([]uint32, 0, len(f.list))
 	for _, v := range f.list {
-		if n, ok := f.integer(v, maxCPU); ok {
-			cores = append(cores, uint32(n))
+		if n, ok := f.integer(v, most); ok {
+			numbers = append(numbers, uint32(n))
 		}
 	}
-	if len(cores) == 0 && len(f.list) > 0 {
+	if len(numbers) == 0 && len(f.list) > 0 {
 		return // each has been refused; that none is left is no fault of its own
 	}
-	*to = cores
+	*to = numbers
 }
 
 func (f *jsonField) ports(to *[]string) {
@@ -360,19 +386,19 @@ func (f *jsonField) function() {
 	}
 }
 
-func (f *jsonField) seconds(to *time.Duration, def time.Duration) {
+func (f *jsonField) seconds(to *time.Duration, def time.Duration, zero string) {
 	if !f.want(jsonNumber, "a number of seconds", func() { *to = def }) {
 		return
 	}
 	seconds, err := strconv.ParseFloat(f.text, 64)
 	// Beyond the largest timeout a Duration would overflow.
 	if limit := maxPolicyTimeout.Seconds(); err != nil || seconds < 0 || seconds > limit {
-		f.bad(f.jsonValue, "a timeout is 0 (waits for ever) to %.0f seconds", limit)
+		f.bad(f.jsonValue, "give 0 to %.0f seconds; %s", limit, zero)
 		return
 	}
 	timeout := time.Duration(math.Round(seconds * float64(time.Second)))
 	if timeout == 0 && seconds > 0 {
-		timeout = 1 // not "for ever"
+		timeout = 1 // which 0 is not
 	}
 	*to = timeout
 }

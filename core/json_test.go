@@ -124,8 +124,8 @@ func TestParsePolicyErrors(t *testing.T) {
 		{`{"disable":["nope"]}`, `disable: unknown protection "nope"; known are fs-refer, fs-truncate, net-tcp, fs-ioctl-dev, signal-scope, abstract-unix-socket-scope`},
 		{`{"allow_degraded":[-1]}`, `allow_degraded: -1: the number is out of range; 0 to 4294967295 fit here`},
 		{`{"policy_fn":"print"}`, `policy_fn: "print": a function can't stand in JSON; install it with sandlock_sandbox_builder_policy_fn or Policy.PolicyFn`},
-		{`{"policy_timeout":-0.5}`, `policy_timeout: -0.5: a timeout is 0 (waits for ever) to 31536000 seconds`},
-		{`{"policy_timeout":1e400}`, `policy_timeout: 1e400: a timeout is 0 (waits for ever) to 31536000 seconds`},
+		{`{"policy_timeout":-0.5}`, `policy_timeout: -0.5: give 0 to 31536000 seconds; 0 waits for ever`},
+		{`{"policy_timeout":1e400}`, `policy_timeout: 1e400: give 0 to 31536000 seconds; 0 waits for ever`},
 		{`{"policy_timeout":"30"}`, `policy_timeout: "30": this field is a number of seconds`},
 		{`{"policy_events":["openat"]}`, `policy_events: "openat": this event is not built yet; there are execve and execveat`},
 	} {

@@ -42,6 +42,12 @@ type Plan struct {
 	env      map[string]string
 	cleanEnv bool
 
+	maxProcesses *uint32 // nil: no limit
+	maxMemory    *uint64 // bytes; nil: no limit
+	maxCPU       *uint32 // percent of a core; nil: no limit
+	numCPUs      *uint32 // nil: all
+	termGrace    time.Duration
+
 	maxOpenFiles *uint32 // nil: inherited
 	noCoredump   bool
 	noHugePages  bool
@@ -86,10 +92,10 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 		maxOutput:     p.MaxOutput,
 		cores:         sortedSet(p.CPUCores),
 	}
-	if p.MaxOpenFiles != nil {
-		n := *p.MaxOpenFiles
-		plan.maxOpenFiles = &n
-	}
+	plan.maxProcesses, plan.maxMemory = copied(p.MaxProcesses), copied(p.MaxMemory)
+	plan.maxCPU, plan.numCPUs = copied(p.MaxCPU), copied(p.NumCPUs)
+	plan.termGrace = p.TermGrace
+	plan.maxOpenFiles = copied(p.MaxOpenFiles)
 	plan.landlock = landlock.Compile(plan.grants(p), k.LandlockABI)
 	plan.scopeSignal, plan.scopeAbstract = plan.landlock.Scopes()
 	if err := plan.compileFilter(p); err != nil {
@@ -184,6 +190,14 @@ func (p *Plan) openRuleset() (fd int, err error) {
 		return fd, nil
 	}
 	return -1, rulesetError(err)
+}
+
+func copied[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	v := *p
+	return &v
 }
 
 func sortedSet[T ~uint32](list []T) []T {

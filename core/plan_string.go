@@ -21,6 +21,11 @@ func (p *Plan) String() string {
 	for _, key := range slices.Sorted(maps.Keys(p.env)) {
 		fmt.Fprintf(&b, "  %s (%d bytes)\n", key, len(p.env[key])) // the value may be a secret
 	}
+	line("max_processes", "%s", shownLimit(p.maxProcesses, ""))
+	line("max_memory", "%s", shownLimit(p.maxMemory, " bytes"))
+	line("max_cpu", "%s", shownLimit(p.maxCPU, " % of one core"))
+	line("num_cpus", "%s", shownLimit(p.numCPUs, ""))
+	line("term_grace", "%v", p.termGrace)
 	if p.maxOpenFiles != nil {
 		line("max_open_files", "%d", *p.maxOpenFiles)
 	}
@@ -46,6 +51,13 @@ func (p *Plan) String() string {
 	fmt.Fprintf(&b, "seccomp program, %d instructions\n", p.filter.Len())
 	b.WriteString(p.filter.String())
 	return b.String()
+}
+
+func shownLimit[T uint32 | uint64](limit *T, unit string) string {
+	if limit == nil {
+		return "unlimited"
+	}
+	return fmt.Sprint(*limit) + unit
 }
 
 func orElse(cond bool, yes, no string) string {

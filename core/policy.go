@@ -24,6 +24,21 @@ type Policy struct {
 
 	Name string // default name of a run; "" is sandbox-<pid>-<counter>
 
+	// Limits of all tasks of the sandbox together; nil is no limit.
+
+	MaxProcesses *uint32 // processes at a time, threads not counted; fork(2) beyond it fails with EAGAIN
+	MaxMemory    *uint64 // bytes of anonymous and shared memory; beyond it the largest process is killed
+	MaxCPU       *uint32 // percent of one core, 1 to 100
+	NumCPUs      *uint32 // how many of the CPUs that it may run on it sees and uses
+
+	// GPUDevices are the indices of the NVIDIA devices that may be used; nil is none,
+	// the empty list is every GPU, and /dev/dri.
+	GPUDevices []uint32
+
+	// TermGrace is how long a command whose time is over has between SIGTERM, which every
+	// task of the sandbox gets then, and SIGKILL. 0 is SIGKILL at once.
+	TermGrace time.Duration
+
 	MaxOpenFiles      *uint32 // RLIMIT_NOFILE, soft and hard; clamped to the inherited limits
 	NoCoredump        bool
 	NoHugePages       bool
@@ -57,13 +72,15 @@ const (
 	ArgvLandlock ArgvSafety = 1 // PolicyFn gets an event without argv; Landlock alone bounds what runs
 )
 
-// Defaults of policy.md, section 9.
+// Defaults of policy.md, sections 4 and 9.
 const (
+	DefaultMaxProcesses  = 64
 	DefaultMaxOutput     = 64 << 20
 	DefaultPolicyTimeout = 30 * time.Second
 )
 
 // NewPolicy returns a policy with the documented defaults and no grants.
 func NewPolicy() *Policy {
-	return &Policy{MaxOutput: DefaultMaxOutput, PolicyTimeout: DefaultPolicyTimeout}
+	processes := uint32(DefaultMaxProcesses)
+	return &Policy{MaxOutput: DefaultMaxOutput, PolicyTimeout: DefaultPolicyTimeout, MaxProcesses: &processes}
 }

@@ -37,6 +37,35 @@ type Result struct {
 
 	UserTime, SystemTime time.Duration // of all tasks of the sandbox that were reaped
 	MaxRSS               int64         // bytes, of the largest task
+	WallTime             time.Duration // from the start of the command to the end of the last task
+	// Processes that there were in all, the command among them; 0 when max_processes is
+	// unlimited, as nothing counts them then.
+	Processes uint64
+	Limits    Limits // those that the sandbox has met
+}
+
+// Limits is a set of limits. The values are those of the C ABI.
+type Limits uint32
+
+const (
+	LimitProcesses Limits = 1 << iota // a fork failed with EAGAIN
+	LimitMemory                       // a process was killed
+	LimitCPU                          // the sandbox was made to wait
+	LimitOutput                       // output was dropped
+	LimitTime                         // the time was over
+)
+
+var limitNames = [...]string{"max_processes", "max_memory", "max_cpu", "max_output", "timeout"}
+
+// Names of the limits of the set, as the fields of the policy are called.
+func (l Limits) Names() []string {
+	var names []string
+	for i, name := range limitNames {
+		if l>>i&1 != 0 {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // Success reports whether the command exited with status 0.

@@ -41,6 +41,7 @@ type Sandbox struct {
 	collecting sync.Mutex // held by whoever collects a stepped run
 	attending  sync.Once
 
+	started     time.Time // of the command, or of the run that it is parked in
 	timedOut    atomic.Bool
 	firstDenied atomic.Bool // policy_fn denied the command itself
 	// killedBecause says why the command was killed at an exec stop: a string.
@@ -183,6 +184,7 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 		Park: park, Listener: p.traps, WaitKillable: hostKernel().WaitKillableRecv, Interactive: cmd.Interactive, TTY: -1,
 		NoCore: p.noCoredump, NoTHP: p.noHugePages, NoRandomize: p.noRandomize,
 		NoFile: p.maxOpenFiles, Cores: p.cores,
+		MaxProcesses: p.maxProcesses, MaxMemory: p.maxMemory, MaxCPU: p.maxCPU,
 		KeepCaps: keepCapabilities, Ruleset: -1, Cwd: -1,
 	}
 	// The killer's own domain needs what the policy's signal scope needs. With
@@ -204,6 +206,7 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 	if err := s.connectStdio(&cmd, spec, &mine); err != nil {
 		return nil, err
 	}
+	s.started = time.Now()
 	if s.warden, err = warden.Start(spec); err != nil {
 		return nil, &StartError{Step: "warden", Err: err}
 	}
@@ -324,7 +327,12 @@ func (s *Sandbox) connectStdio(cmd *Command, spec *warden.Spec, mine *fdList) er
 }
 
 // Start releases the parked child. An exec that fails is an error of Wait.
-func (s *Sandbox) Start() error { return s.warden.Go() }
+func (s *Sandbox) Start() error {
+	s.mu.Lock()
+	s.started = time.Now()
+	s.mu.Unlock()
+	return s.warden.Go()
+}
 
 // PID of the command, 0 when there is none.
 func (s *Sandbox) PID() int { return int(s.pid.Load()) }

@@ -56,6 +56,7 @@ func (p *Policy) validate(f *faults) {
 		f.add("max_open_files", "0", "no program can run without descriptors; give at least 1")
 	}
 	p.checkCPUs(f)
+	p.checkLimits(f)
 	parseNetAllow(p.NetAllow, f)
 	parseBindPorts(p.NetAllowBind, f)
 	checkProtections(f, "allow_degraded", p.AllowDegraded)
@@ -130,6 +131,36 @@ func (p *Policy) checkCPUs(f *faults) {
 		if cpu > maxCPU {
 			f.add("cpu_cores", strconv.FormatUint(uint64(cpu), 10), "there is no such core; the highest is %d", maxCPU)
 		}
+	}
+}
+
+// maxGPU is far above what one machine holds.
+const maxGPU = 1023
+
+func (p *Policy) checkLimits(f *faults) {
+	if p.MaxProcesses != nil && *p.MaxProcesses == 0 {
+		f.add("max_processes", "0", "the command itself is a process; give at least 1")
+	}
+	if p.MaxMemory != nil && *p.MaxMemory == 0 {
+		f.add("max_memory", "0", "no program runs in no memory; leave it out for no limit")
+	}
+	if p.MaxCPU != nil && (*p.MaxCPU < 1 || *p.MaxCPU > 100) {
+		value := strconv.FormatUint(uint64(*p.MaxCPU), 10)
+		f.add("max_cpu", value, "max_cpu must be 1-100, got %s", value)
+	}
+	if p.NumCPUs != nil && *p.NumCPUs == 0 {
+		f.add("num_cpus", "0", "no program runs without a CPU; give at least 1")
+	}
+	for _, gpu := range p.GPUDevices {
+		if gpu > maxGPU {
+			f.add("gpu_devices", strconv.FormatUint(uint64(gpu), 10), "there is no such device; the highest is %d", maxGPU)
+		}
+	}
+	switch value := p.TermGrace.String(); {
+	case p.TermGrace < 0:
+		f.add("term_grace", value, "a grace period is not negative; 0 is none")
+	case p.TermGrace > maxPolicyTimeout:
+		f.add("term_grace", value, "give at most %v", maxPolicyTimeout)
 	}
 }
 

@@ -12,9 +12,9 @@ const (
 	protocolVersion = 1
 	requestMax      = 16 << 20
 	cpuBytes        = 1024
-	requestSize     = 56 + cpuBytes
+	requestSize     = 72 + cpuBytes
 	orderSize       = 24
-	messageSize     = 64
+	messageSize     = 80
 
 	fdSlots    = 5    // FD_SLOTS
 	cmdlineMax = 2048 // CMDLINE_MAX
@@ -32,6 +32,7 @@ const (
 	reqRuleset
 	reqCwd
 	reqWaitKillable
+	reqMaxProcesses
 )
 
 // Step is a step of the start, in the order they are taken.
@@ -111,6 +112,8 @@ type Message struct {
 	Walked                   bool  // the end came by the walk, not by the killer's domain
 	UserMicros, SystemMicros uint64
 	MaxRSS                   uint64 // bytes
+	Processes                uint64 // that there were, if they were counted
+	Limits                   uint32 // that were met: enum limit
 }
 
 var native = binary.NativeEndian
@@ -132,6 +135,8 @@ func decodeMessage(b []byte) (Message, bool) {
 		UserMicros:   native.Uint64(b[40:]),
 		SystemMicros: native.Uint64(b[48:]),
 		MaxRSS:       native.Uint64(b[56:]),
+		Processes:    native.Uint64(b[64:]),
+		Limits:       native.Uint32(b[72:]),
 	}, true
 }
 
@@ -163,6 +168,7 @@ func (s *Spec) encode() ([]byte, error) {
 		{s.NoCore, reqNoCore}, {s.NoTHP, reqNoTHP}, {s.NoRandomize, reqNoRandomize},
 		{s.NoFile != nil, reqNoFile}, {s.Cores != nil, reqAffinity},
 		{s.Ruleset >= 0, reqRuleset}, {s.Cwd >= 0, reqCwd}, {s.WaitKillable, reqWaitKillable},
+		{s.MaxProcesses != nil, reqMaxProcesses},
 	} {
 		if f.set {
 			flags |= f.bit
@@ -192,12 +198,21 @@ func (s *Spec) encode() ([]byte, error) {
 	native.PutUint64(b[40:], s.KeepCaps)
 	native.PutUint32(b[48:], uint32(int32(s.TTY)))
 	native.PutUint32(b[52:], uint32(int32(s.TTYPgrp)))
+	if s.MaxProcesses != nil {
+		native.PutUint32(b[56:], *s.MaxProcesses)
+	}
+	if s.MaxCPU != nil {
+		native.PutUint32(b[60:], *s.MaxCPU)
+	}
+	if s.MaxMemory != nil {
+		native.PutUint64(b[64:], *s.MaxMemory)
+	}
 	for _, c := range s.Cores {
 		if c >= cpuBytes*8 {
 			return nil, fmt.Errorf("cpu_cores: no core %d", c)
 		}
 		// A CPU mask is an array of unsigned long; both architectures are little-endian.
-		b[56+c/8] |= 1 << (c % 8)
+		b[72+c/8] |= 1 << (c % 8)
 	}
 	b = append(b, s.Filter...)
 	b = append(append(b, s.Path...), 0)

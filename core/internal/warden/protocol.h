@@ -44,6 +44,7 @@ enum request_flag {
 	REQ_RULESET = 1 << 8,
 	REQ_CWD = 1 << 9,
 	REQ_WAIT_KILLABLE = 1 << 10, /* WAIT_KILLABLE_RECV, Linux 5.19 */
+	REQ_MAX_PROCESSES = 1 << 11,
 };
 
 /* First datagram starts with this; the rest of total bytes follows, in as many
@@ -57,6 +58,9 @@ struct request {
 	u64 keep_caps; /* capabilities that the command keeps, if it has them */
 	s32 tty;       /* command descriptor that is the terminal, -1 none */
 	s32 tty_pgrp;  /* foreground process group to give it back to */
+	u32 max_processes; /* REQ_MAX_PROCESSES */
+	u32 max_cpu;       /* percent of one core, 0: no limit */
+	u64 max_memory;    /* bytes, 0: no limit */
 	u8 cpus[CPU_BYTES];
 };
 
@@ -134,11 +138,17 @@ struct message {
 	u32 ended_by;  /* MSG_END: 1 the command itself or the killer's domain, 2 the walk */
 	s32 killer;    /* MSG_CREATED: pid of the killer */
 	u64 user_usec, system_usec, max_rss; /* MSG_END: getrusage(2), bytes */
+	u64 processes; /* MSG_END: that there were, when they are counted */
+	u32 limits;    /* MSG_END: enum limit */
+	u32 unused;
 };
 
+/* Those that the sandbox has met; the values of core.Limits. */
+enum limit { LIMIT_PROCESSES = 1 << 0, LIMIT_MEMORY = 1 << 1, LIMIT_CPU = 1 << 2 };
+
 /* protocol.go writes and reads these by offset. */
-_Static_assert(sizeof(struct request) == 56 + CPU_BYTES, "request");
+_Static_assert(sizeof(struct request) == 72 + CPU_BYTES, "request");
 _Static_assert(sizeof(struct order) == 24, "order");
-_Static_assert(sizeof(struct message) == 64, "message");
+_Static_assert(sizeof(struct message) == 80, "message");
 
 #endif

@@ -22,6 +22,7 @@ void *filter;
 u32 nfds;
 volatile u32 progress = CREATING, gate;
 volatile s32 listener = -1, child_pid;
+volatile u32 limits_met;
 u8 host_cpus[CPU_BYTES];
 int confined_to_cpu;
 s32 child_pidfd = -1, parent_pidfd = -1;
@@ -223,6 +224,7 @@ static void __attribute__((noreturn)) parent_end(void)
 	m.user_usec = (u64)(usage.utime[0] * 1000000 + usage.utime[1]);
 	m.system_usec = (u64)(usage.stime[0] * 1000000 + usage.stime[1]);
 	m.max_rss = (u64)usage.maxrss * 1024;
+	m.limits = limits_met;
 	send_message(&m, -1);
 	sys1(__NR_exit_group, 0);
 	__builtin_unreachable();

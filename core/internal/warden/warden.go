@@ -35,6 +35,10 @@ type Spec struct {
 	Cores                      []uint32
 	KeepCaps                   uint64
 	KillerScope                uint32 // 0: end the sandbox by walking its tasks
+
+	MaxProcesses *uint32 // nil: no limit, nothing is traced from birth
+	MaxMemory    *uint64 // bytes; nil: no limit
+	MaxCPU       *uint32 // percent of one core; nil: no limit
 }
 
 // Warden is a running warden. Kill may be called from any goroutine until

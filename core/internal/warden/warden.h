@@ -26,6 +26,7 @@ extern volatile s32 listener; /* child */
 extern volatile s32 child_pid; /* child */
 extern s32 child_pidfd;       /* killer, by its clone */
 extern volatile s32 child_status; /* whoever reaps the child: a wait status */
+extern volatile u32 limits_met;   /* any task, atomically: enum limit */
 
 static inline int fd_of(enum fd_slot slot) { return (int)nfds + (int)slot; }
 
