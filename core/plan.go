@@ -144,6 +144,7 @@ func (p *Plan) compileFilter(policy *Policy) error {
 		Allow:      allow,
 		Trap:       slices.Clone(p.trapped),
 		InetStream: p.hasTCP,
+		CountTasks: p.maxProcesses != nil,
 	})
 	if err != nil {
 		return fmt.Errorf("BUG(sandlock): a valid policy does not compile, please report: %w", err)

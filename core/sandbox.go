@@ -181,7 +181,7 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 	}
 	spec := &warden.Spec{
 		Path: s.path, Argv: cmd.Argv, Env: env, Filter: p.filter.Bytes(),
-		Park: park, Listener: p.traps, WaitKillable: hostKernel().WaitKillableRecv, Interactive: cmd.Interactive, TTY: -1,
+		Park: park, Listener: p.traps, Execs: p.judgesExec(), WaitKillable: hostKernel().WaitKillableRecv, Interactive: cmd.Interactive, TTY: -1,
 		NoCore: p.noCoredump, NoTHP: p.noHugePages, NoRandomize: p.noRandomize,
 		NoFile: p.maxOpenFiles, Cores: p.cores,
 		MaxProcesses: p.maxProcesses, MaxMemory: p.maxMemory, MaxCPU: p.maxCPU,

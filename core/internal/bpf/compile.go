@@ -9,6 +9,7 @@ package bpf
 
 import (
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +22,7 @@ type Spec struct {
 	Allow      []string // names and groups that are allowed beside the table
 	Trap       []string // syscalls that the listener answers (SECCOMP_RET_USER_NOTIF) where the program would allow them
 	InetStream bool     // TCP sockets may be created: some TCP rule exists
+	CountTasks bool     // whatever makes a process stops for the tracer (SECCOMP_RET_TRACE), which all tasks have
 }
 
 // What a program returns, seccomp(2).
@@ -28,6 +30,7 @@ const (
 	retKillProcess uint32 = 0x80000000
 	retErrno       uint32 = 0x00050000 // and the errno
 	retNotify      uint32 = 0x7fc00000
+	retTrace       uint32 = 0x7ff00000
 	retAllow       uint32 = 0x7fff0000
 )
 
@@ -125,8 +128,11 @@ func (c *compiler) numbers() []interval {
 // action is the label that a syscall leads to.
 func (c *compiler) action(r *row) label {
 	pass := c.ret(retAllow)
-	if c.trap[r.name] {
+	switch {
+	case c.trap[r.name]:
 		pass = c.ret(retNotify)
+	case c.spec.CountTasks && slices.Contains(forks, r.name):
+		pass = c.ret(retTrace)
 	}
 	switch {
 	case c.deny[r.name]:

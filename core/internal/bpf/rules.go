@@ -50,8 +50,16 @@ const cloneRefused = unix.CLONE_NEWTIME | unix.CLONE_NEWNS | unix.CLONE_NEWCGROU
 
 func writeClone(c *compiler, pass label) {
 	c.load(low(0))
-	c.ifAny(cloneRefused, c.errno(unix.EPERM), pass)
+	if !c.spec.CountTasks {
+		c.ifAny(cloneRefused, c.errno(unix.EPERM), pass)
+		return
+	}
+	c.ifAny(cloneRefused, c.errno(unix.EPERM), next)
+	c.ifAny(unix.CLONE_THREAD, c.ret(retAllow), pass)
 }
+
+// forks are what makes processes; clone(2) makes threads too, see writeClone.
+var forks = []string{"fork", "vfork", "clone"}
 
 // personaKept are the bits of personality(2) that a program may set: what uname(2)
 // says (PER_LINUX32, UNAME26), and a fixed layout, which debuggers, SBCL and

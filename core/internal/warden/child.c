@@ -122,11 +122,11 @@ void child_main(void)
 	child_cpus();
 	child_filter();
 
-	if (req->flags & (REQ_LISTENER | REQ_PARK)) {
+	if (req->flags & HANDSHAKE) {
 		progress = CONFINED;
 		futex_wake(&progress);
 	}
-	if (req->flags & REQ_PARK)
+	if (req->flags & (REQ_PARK | REQ_MAX_PROCESSES))
 		while (!gate)
 			futex_wait(&gate, 0);
 	if (req->flags & REQ_NOFILE) {

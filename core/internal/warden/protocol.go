@@ -33,6 +33,7 @@ const (
 	reqCwd
 	reqWaitKillable
 	reqMaxProcesses
+	reqExecs
 )
 
 // Step is a step of the start, in the order they are taken.
@@ -57,6 +58,7 @@ const (
 	StepLandlock
 	StepAffinity
 	StepSeccomp
+	StepTrace
 	StepNoFile
 	StepExec
 	StepWalk
@@ -66,7 +68,7 @@ var stepNames = [...]string{
 	"none", "request", "killer domain", "killer proof", "clone of the killer", "clone of the command",
 	"setsid", "tcsetpgrp", "fchdir", "setrlimit(RLIMIT_CORE)", "prctl(PR_SET_THP_DISABLE)",
 	"personality(ADDR_NO_RANDOMIZE)", "close_range", "capset", "prctl(PR_SET_NO_NEW_PRIVS)", "landlock_restrict_self",
-	"sched_setaffinity", "seccomp", "setrlimit(RLIMIT_NOFILE)", "execve", "walk of the children",
+	"sched_setaffinity", "seccomp", "ptrace(PTRACE_SEIZE)", "setrlimit(RLIMIT_NOFILE)", "execve", "walk of the children",
 }
 
 func (s Step) String() string {
@@ -147,6 +149,7 @@ const (
 	orderApprove
 	orderRelease
 	orderRefuse
+	orderLimit
 )
 
 func encodeOrder(kind uint32, tid, tgid int32, id uint64) []byte {
@@ -168,7 +171,7 @@ func (s *Spec) encode() ([]byte, error) {
 		{s.NoCore, reqNoCore}, {s.NoTHP, reqNoTHP}, {s.NoRandomize, reqNoRandomize},
 		{s.NoFile != nil, reqNoFile}, {s.Cores != nil, reqAffinity},
 		{s.Ruleset >= 0, reqRuleset}, {s.Cwd >= 0, reqCwd}, {s.WaitKillable, reqWaitKillable},
-		{s.MaxProcesses != nil, reqMaxProcesses},
+		{s.MaxProcesses != nil, reqMaxProcesses}, {s.Execs, reqExecs},
 	} {
 		if f.set {
 			flags |= f.bit

@@ -45,6 +45,7 @@ enum request_flag {
 	REQ_CWD = 1 << 9,
 	REQ_WAIT_KILLABLE = 1 << 10, /* WAIT_KILLABLE_RECV, Linux 5.19 */
 	REQ_MAX_PROCESSES = 1 << 11,
+	REQ_EXECS = 1 << 12, /* each exec is a notification that ORDER_APPROVE answers */
 };
 
 /* First datagram starts with this; the rest of total bytes follows, in as many
@@ -83,6 +84,7 @@ enum step { /* in the order they are taken */
 	STEP_LANDLOCK,
 	STEP_AFFINITY,
 	STEP_SECCOMP,
+	STEP_TRACE,
 	STEP_NOFILE,
 	STEP_EXEC,
 	STEP_WALK,
@@ -95,6 +97,7 @@ enum order_type { /* host -> parent */
 	ORDER_APPROVE, /* id, tid, tgid: seize tid, answer the notification "continue" */
 	ORDER_RELEASE, /* id: the exec stop's image may run */
 	ORDER_REFUSE,  /* id: it may not: SIGKILL */
+	ORDER_LIMIT,   /* id: max_processes from now on, if that is less */
 };
 
 /* ORDER_APPROVE may be followed by what /proc/<pid>/cmdline has to hold after the exec;

@@ -23,7 +23,8 @@ static struct tracee {
 	s32 tgid;   /* CALLER: its group */
 	u32 len;    /* CALLER: of what its slot of cmdlines holds, 0 none */
 	u32 slot;
-	s32 sig;    /* FROZEN: to be delivered when it goes on */
+	s32 sig;    /* to be delivered when it goes on */
+	int group;  /* its stop is a group-stop, which lasts */
 } tracees[TRACEES];
 static u32 ntracees;
 
@@ -75,9 +76,19 @@ static void forget(struct tracee *t)
 	*t = tracees[--ntracees];
 }
 
+/* Whether all tasks are traced from birth: fork.c. */
+static int all_traced(void) { return req->flags & REQ_MAX_PROCESSES; }
+
+/* A group-stop goes on after a detach, and in a tracee only if it is listened to:
+ * ptrace(2), "LISTEN". */
+static void let_go(s32 tid, s32 sig, int group)
+{
+	sys4(__NR_ptrace, !all_traced() ? PTRACE_DETACH : group ? PTRACE_LISTEN : PTRACE_CONT, tid, 0, sig);
+}
+
 static void detach(struct tracee *t)
 {
-	sys4(__NR_ptrace, PTRACE_DETACH, t->tid, 0, t->sig);
+	let_go(t->tid, t->sig, t->group);
 	forget(t);
 }
 
@@ -96,12 +107,13 @@ static long seize(s32 tid, enum state state, s32 caller, u64 id)
 	if (!t) {
 		if (ntracees == TRACEES)
 			return -EAGAIN;
-		r = sys4(__NR_ptrace, PTRACE_SEIZE, tid, 0, PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL);
+		r = all_traced() ? sys4(__NR_ptrace, PTRACE_INTERRUPT, tid, 0, 0)
+				 : sys4(__NR_ptrace, PTRACE_SEIZE, tid, 0, PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL);
 		if (r < 0)
 			return r;
 		t = &tracees[ntracees++];
 		t->tid = tid;
-		t->sig = 0;
+		t->sig = t->group = 0;
 		t->len = 0;
 		/* Fails for one that is about to end. */
 		sys4(__NR_ptrace, PTRACE_INTERRUPT, tid, 0, 0);
@@ -141,16 +153,13 @@ static int waits(u64 id)
 
 enum { PF_EXITING = 4 };
 
-/* Whether a thread could run an instruction of its own before it meets its interrupt. Not
- * one that waits in the kernel, for a disk or for the answer to a notification (state D),
- * and not one that ends: proc_pid_stat(5). */
-static int runs(s32 tid, int *dead)
+/* The state of a task, 0 when there is none, and its flags: proc_pid_stat(5). */
+char task_state(s32 tid, u64 *flags)
 {
-	char path[PATH_BYTES], buf[512];
-	long fd, n, flags = 0;
+	char path[PATH_BYTES], buf[512], state;
+	long fd, n;
 	int field;
 
-	*dead = 1;
 	format_path(path, "/proc/", tid, "/stat");
 	fd = sys4(__NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
 	if (fd < 0)
@@ -163,16 +172,28 @@ static int runs(s32 tid, int *dead)
 	/* "tid (name) state ppid …": a name may hold anything. */
 	while (n > 0 && buf[n - 1] != ')')
 		n--;
-	*dead = buf[n] == 0 || buf[n + 1] == 'Z' || buf[n + 1] == 'X';
-	if (*dead || buf[n + 1] == 'D')
-		return 0;
+	state = buf[n] ? buf[n + 1] : 0;
+	if (!state || !flags)
+		return state;
 	for (field = 3; field < 9 && buf[n]; n++) /* to the ninth, flags */
 		field += buf[n + 1] == ' ';
 	while (buf[n] == ' ')
 		n++;
-	for (; buf[n] >= '0' && buf[n] <= '9'; n++)
-		flags = flags * 10 + (buf[n] - '0');
-	return !(flags & PF_EXITING);
+	for (*flags = 0; buf[n] >= '0' && buf[n] <= '9'; n++)
+		*flags = *flags * 10 + (u64)(buf[n] - '0');
+	return state;
+}
+
+/* Whether a thread could run an instruction of its own before it meets its interrupt. Not
+ * one that waits in the kernel, for a disk or for the answer to a notification (state D),
+ * and not one that ends. */
+static int runs(s32 tid, int *dead)
+{
+	u64 flags = 0;
+	char state = task_state(tid, &flags);
+
+	*dead = !state || state == 'Z' || state == 'X';
+	return !*dead && state != 'D' && !(flags & PF_EXITING);
 }
 
 /* Seizes the threads of caller's group that are not yet, itself excepted. Returns how
@@ -387,8 +408,11 @@ static void executed(s32 former, s32 tid)
 	struct message m = { 0 };
 	struct tracee *t = tracee_of_tid(former);
 
-	if (!t) { /* can't be; it does not run */
-		sys2(__NR_kill, tid, SIGKILL);
+	if (!t) {
+		if (req->flags & REQ_EXECS) /* can't be; it does not run */
+			sys2(__NR_kill, tid, SIGKILL);
+		else
+			let_go(tid, 0, 0);
 		return;
 	}
 	t = alone(former, tid);
@@ -406,10 +430,16 @@ static void executed(s32 former, s32 tid)
 
 void tracee_stopped(s32 tid, s32 status)
 {
-	int event = status >> 16, sig = event ? 0 : status >> 8 & 0xff;
+	int event = status >> 16, sig = status >> 8 & 0xff, group = 0;
 	unsigned long former = 0;
 	struct tracee *t;
 
+	if (all_traced() && fork_stopped(tid, status))
+		return;
+	if (event) {
+		group = event == PTRACE_EVENT_STOP && sig != SIGTRAP;
+		sig = 0;
+	}
 	if (event == PTRACE_EVENT_EXEC) {
 		sys4(__NR_ptrace, PTRACE_GETEVENTMSG, tid, 0, &former);
 		executed((s32)former, tid);
@@ -417,10 +447,11 @@ void tracee_stopped(s32 tid, s32 status)
 	}
 	t = reported(tid);
 	if (!t) {
-		sys4(__NR_ptrace, PTRACE_DETACH, tid, 0, sig);
+		let_go(tid, sig, group);
 		return;
 	}
 	t->sig = sig;
+	t->group = group;
 	switch (t->state) {
 	case STOPPING:
 		t->state = FROZEN;
@@ -435,8 +466,7 @@ void tracee_stopped(s32 tid, s32 status)
 		detach(t);
 		break;
 	case CALLER: {
-		/* On its way out of the kernel, so the exec has failed. A group-stop goes on
-		 * after the detach: ptrace(2), "LISTEN". */
+		/* On its way out of the kernel, so the exec has failed. */
 		u64 id = t->id;
 		detach(t);
 		tracee_thaw(id);
@@ -449,6 +479,8 @@ void tracee_died(s32 tid)
 {
 	struct tracee was, *t = reported(tid);
 
+	if (all_traced())
+		fork_died(tid);
 	if (!t)
 		return;
 	was = *t;

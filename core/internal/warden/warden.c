@@ -148,14 +148,14 @@ static int reap(void)
 	return 0;
 }
 
-static void take_order(void)
+static int take_order(void)
 {
 	static struct { struct order o; char cmdline[CMDLINE_MAX]; } in;
 	struct order o;
 	long n = sys4x(__NR_recvfrom, fd_of(FD_CTL), &in, sizeof in, MSG_DONTWAIT);
 
 	if (n < (long)sizeof o)
-		return;
+		return n > 0;
 	o = in.o;
 	switch (o.type) {
 	case ORDER_GO:
@@ -175,7 +175,17 @@ static void take_order(void)
 	case ORDER_REFUSE:
 		tracee_settle(o.type, o.id);
 		break;
+	case ORDER_LIMIT:
+		fork_limit((u32)o.id);
+		break;
 	}
+	return 1;
+}
+
+void take_orders(void)
+{
+	while (take_order())
+		;
 }
 
 static void parent_loop(int sigfd)
@@ -201,7 +211,7 @@ static void parent_loop(int sigfd)
 		if (fds[0].revents)
 			sys3(__NR_read, sigfd, sink, sizeof sink);
 		if (fds[1].revents & POLLIN)
-			take_order();
+			take_orders();
 		if (fds[1].revents & POLLHUP)
 			fds[1].fd = -1; /* the killer sees the host's death for itself */
 	}
@@ -225,6 +235,7 @@ static void __attribute__((noreturn)) parent_end(void)
 	m.system_usec = (u64)(usage.stime[0] * 1000000 + usage.stime[1]);
 	m.max_rss = (u64)usage.maxrss * 1024;
 	m.limits = limits_met;
+	m.processes = fork_total();
 	send_message(&m, -1);
 	sys1(__NR_exit_group, 0);
 	__builtin_unreachable();
@@ -392,10 +403,18 @@ void __attribute__((used, noreturn)) warden_main(long *sp)
 		parent_end();
 	}
 	killer_pid = (s32)r;
-	if (req->flags & (REQ_LISTENER | REQ_PARK))
+	if (req->flags & HANDSHAKE)
 		while (progress == CREATING)
 			futex_wait(&progress, CREATING);
+	if (req->flags & REQ_MAX_PROCESSES && progress == CONFINED && (r = fork_begin(child_pid)) < 0) {
+		fail(STEP_TRACE, r);
+		sys2(__NR_kill, child_pid, SIGKILL);
+	}
 	parent_descriptors();
+	if (!(req->flags & REQ_PARK) && !failed_step) {
+		gate = 1;
+		futex_wake(&gate);
+	}
 	if (req->flags & (REQ_LISTENER | REQ_PARK) && !failed_step) {
 		created.type = MSG_CREATED;
 		created.pid = child_pid;

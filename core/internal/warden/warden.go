@@ -25,6 +25,7 @@ type Spec struct {
 
 	Park         bool // wait for Go before the exec
 	Listener     bool // the filter notifies
+	Execs        bool // … of each exec, which is to be followed
 	WaitKillable bool // a received notification waits for nothing but its answer and SIGKILL
 	Interactive  bool // stay in the host's session
 	TTY          int  // index into Stdio of the terminal to hand over, -1 none
@@ -249,6 +250,9 @@ const CmdlineMax = cmdlineMax
 
 // Release lets the new image at the exec stop run.
 func (w *Warden) Release(id uint64) error { return w.tell(orderRelease, 0, 0, id) }
+
+// LimitProcesses lowers max_processes; more than it is now changes nothing.
+func (w *Warden) LimitProcesses(n uint32) error { return w.tell(orderLimit, 0, 0, uint64(n)) }
 
 // Refuse kills the task at the exec stop.
 func (w *Warden) Refuse(id uint64) error { return w.tell(orderRefuse, 0, 0, id) }

@@ -20,8 +20,9 @@ extern int confined_to_cpu;     /* to one of them */
  * exec'd or died, or the killer died (CLONE_CHILD_CLEARTID). Non-private futex:
  * the kernel wakes that kind, clone(2). */
 enum { GONE, CREATING, CONFINED };
+enum { HANDSHAKE = REQ_LISTENER | REQ_PARK | REQ_MAX_PROCESSES }; /* the parent waits for that */
 extern volatile u32 progress;
-extern volatile u32 gate;     /* parent; 1: the parked child may exec */
+extern volatile u32 gate;     /* parent; 1: a child that waits for it may exec */
 extern volatile s32 listener; /* child */
 extern volatile s32 child_pid; /* child */
 extern s32 child_pidfd;       /* killer, by its clone */
@@ -51,6 +52,19 @@ void tracee_died(s32 tid);
  * others of its group live, of which nothing tells: wait(2) is for whole groups. */
 int tracee_stopping(void);
 void tracee_recheck(void);
+
+/* The state of a task as proc_pid_stat(5) has it, 0 for none, and its flags unless NULL. */
+char task_state(s32 tid, u64 *flags);
+
+/* fork.c, run by the parent: the tasks that are traced from birth */
+long fork_begin(s32 pid); /* the command's; -errno */
+int fork_stopped(s32 tid, s32 status); /* 1: and has gone on, or will */
+void fork_died(s32 tid);
+void fork_limit(u32 n);
+u64 fork_total(void);
+
+/* parent: what the host has sent so far */
+void take_orders(void);
 
 /* parent: to the host, with fd unless it is -1 */
 void send_message(struct message *m, int fd);
