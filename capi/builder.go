@@ -11,6 +11,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 	"unsafe"
@@ -125,6 +126,28 @@ func goBuilderNumber(p *C.sandlock_builder_t, field C.int, value C.uint64_t) *C.
 		case C.FIELD_MAX_OPEN_FILES:
 			n := uint32(v)
 			policy.MaxOpenFiles = &n
+		case C.FIELD_MAX_PROCESSES:
+			n := uint32(v)
+			policy.MaxProcesses = &n
+			if v == C.SANDLOCK_UNLIMITED {
+				policy.MaxProcesses = nil
+			}
+		case C.FIELD_MAX_MEMORY:
+			policy.MaxMemory = &v
+			if v == math.MaxUint64 {
+				policy.MaxMemory = nil
+			}
+		case C.FIELD_MAX_CPU:
+			n := uint32(v)
+			policy.MaxCPU = &n
+		case C.FIELD_NUM_CPUS:
+			n := uint32(v)
+			policy.NumCPUs = &n
+		case C.FIELD_TERM_GRACE:
+			if v > maxTimeout {
+				return fmt.Errorf("term_grace: %d ms: too long; 0 is none", v)
+			}
+			policy.TermGrace = time.Duration(v) * time.Millisecond
 		case C.FIELD_MAX_OUTPUT:
 			policy.MaxOutput = v
 		case C.FIELD_NO_COREDUMP:
@@ -165,15 +188,19 @@ func goBuilderEnv(p *C.sandlock_builder_t, key, value *C.char) *C.sandlock_build
 	})
 }
 
-//export goBuilderCores
-func goBuilderCores(p *C.sandlock_builder_t, cores *C.uint32_t, n C.uint32_t) *C.sandlock_builder_t {
+//export goBuilderNumbers
+func goBuilderNumbers(p *C.sandlock_builder_t, field C.int, numbers *C.uint32_t, n C.uint32_t) *C.sandlock_builder_t {
 	return set(p, func(b *builder) error {
-		if cores == nil && n > 0 {
-			return errors.New("cpu_cores: NULL: a list of cores is needed")
+		name, to := "cpu_cores", &b.policy.CPUCores
+		if field == C.FIELD_GPU_DEVICES {
+			name, to = "gpu_devices", &b.policy.GPUDevices
 		}
-		b.policy.CPUCores = []uint32{}
-		for _, c := range unsafe.Slice(cores, int(n)) {
-			b.policy.CPUCores = append(b.policy.CPUCores, uint32(c))
+		if numbers == nil && n > 0 {
+			return errors.New(name + ": NULL: a list of numbers is needed")
+		}
+		*to = []uint32{}
+		for _, c := range unsafe.Slice(numbers, int(n)) {
+			*to = append(*to, uint32(c))
 		}
 		return nil
 	})

@@ -3,6 +3,7 @@
 #include "../include/sandlock.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "_cgo_export.h"
 #include "callback.h"
@@ -56,6 +57,11 @@ STRING_SETTER(policy_events, FIELD_POLICY_EVENTS)
 NUMBER_SETTER(clean_env, bool, FIELD_CLEAN_ENV)
 NUMBER_SETTER(max_open_files, unsigned int, FIELD_MAX_OPEN_FILES)
 NUMBER_SETTER(max_output, uint64_t, FIELD_MAX_OUTPUT)
+NUMBER_SETTER(max_processes, uint32_t, FIELD_MAX_PROCESSES)
+NUMBER_SETTER(max_memory, uint64_t, FIELD_MAX_MEMORY)
+NUMBER_SETTER(max_cpu, uint8_t, FIELD_MAX_CPU)
+NUMBER_SETTER(num_cpus, uint32_t, FIELD_NUM_CPUS)
+NUMBER_SETTER(term_grace, uint64_t, FIELD_TERM_GRACE)
 NUMBER_SETTER(no_coredump, bool, FIELD_NO_COREDUMP)
 NUMBER_SETTER(no_huge_pages, bool, FIELD_NO_HUGE_PAGES)
 NUMBER_SETTER(no_randomize_memory, bool, FIELD_NO_RANDOMIZE_MEMORY)
@@ -74,7 +80,13 @@ API sandlock_builder_t *sandlock_sandbox_builder_env_var(sandlock_builder_t *b, 
 API sandlock_builder_t *sandlock_sandbox_builder_cpu_cores(sandlock_builder_t *b, const uint32_t *cores, uint32_t len)
 {
 	ENTER(b);
-	return goBuilderCores(b, (uint32_t *)cores, len);
+	return goBuilderNumbers(b, FIELD_CPU_CORES, (uint32_t *)cores, len);
+}
+
+API sandlock_builder_t *sandlock_sandbox_builder_gpu_devices(sandlock_builder_t *b, const uint32_t *devices, uint32_t len)
+{
+	ENTER(b);
+	return goBuilderNumbers(b, FIELD_GPU_DEVICES, (uint32_t *)devices, len);
 }
 
 /* User data is consumed, even on error: a forked child has its own. */
@@ -334,6 +346,17 @@ API char *sandlock_result_stderr(const sandlock_result_t *r)
 {
 	ENTER(NULL);
 	return goResultText((sandlock_result_t *)r, STREAM_STDERR);
+}
+
+API int sandlock_result_usage(const sandlock_result_t *r, sandlock_usage_t *usage, size_t size)
+{
+	sandlock_usage_t all;
+
+	ENTER(-1);
+	if (!usage || size > sizeof all || goResultUsage((sandlock_result_t *)r, &all) < 0)
+		return -1;
+	memcpy(usage, &all, size);
+	return 0;
 }
 
 API uint32_t sandlock_result_truncated(const sandlock_result_t *r)

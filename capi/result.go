@@ -105,6 +105,23 @@ func goResultTruncated(p *C.sandlock_result_t) (flags C.uint32_t) {
 	return flags
 }
 
+//export goResultUsage
+func goResultUsage(p *C.sandlock_result_t, usage *C.sandlock_usage_t) C.int {
+	ok := false
+	withResult(p, func(r *result) {
+		*usage = C.sandlock_usage_t{
+			user_us:   C.uint64_t(r.r.UserTime.Microseconds()),
+			system_us: C.uint64_t(r.r.SystemTime.Microseconds()),
+			wall_us:   C.uint64_t(r.r.WallTime.Microseconds()),
+			max_rss:   C.uint64_t(r.r.MaxRSS),
+			processes: C.uint64_t(r.r.Processes),
+			limits:    C.uint32_t(r.r.Limits),
+		}
+		ok = true
+	})
+	return status(ok)
+}
+
 //export goResultBytes
 func goResultBytes(p *C.sandlock_result_t, which C.int, n *C.uintptr_t) (bytes *C.uint8_t) {
 	withResult(p, func(r *result) {

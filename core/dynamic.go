@@ -52,6 +52,13 @@ type ceilings struct {
 	memory, processes limit
 }
 
+func (p *Plan) ceilings() (c ceilings) {
+	if p.maxProcesses != nil {
+		c.processes = limit{uint64(*p.maxProcesses), true}
+	}
+	return c
+}
+
 func newDynamic(c ceilings) *dynamic {
 	d := &dynamic{}
 	d.state.Store(&dynamicState{ceiling: c.addrs, memory: c.memory, processes: c.processes})

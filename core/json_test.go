@@ -19,7 +19,8 @@ func TestParsePolicyAllFields(t *testing.T) {
 		"extra_deny_syscalls": ["mkdir"], "extra_allow_syscalls": ["sysv_ipc"],
 		"net_allow": ["tcp://:80"], "net_allow_bind": [80, "8000-8010,9"],
 		"allow_degraded": [0, "net-tcp", "SIGNAL_SCOPE"], "disable": ["fs-truncate"],
-		"policy_events": ["execve"], "policy_timeout": 0.25
+		"policy_events": ["execve"], "policy_timeout": 0.25,
+		"max_processes": 7, "max_memory": "1G", "max_cpu": 50, "num_cpus": 2, "gpu_devices": [], "term_grace": 1.5
 	}`
 	got, err := ParsePolicy([]byte(doc))
 	if err != nil {
@@ -35,6 +36,8 @@ func TestParsePolicyAllFields(t *testing.T) {
 		NetAllow: []string{"tcp://:80"}, NetAllowBind: []string{"80", "8000-8010,9"},
 		AllowDegraded: []Protection{FSRefer, NetTCP, SignalScope}, Disable: []Protection{FSTruncate},
 		PolicyEvents: []string{"execve"}, PolicyTimeout: 250 * time.Millisecond,
+		MaxProcesses: ptr(uint32(7)), MaxMemory: ptr(uint64(1 << 30)), MaxCPU: ptr(uint32(50)), NumCPUs: ptr(uint32(2)),
+		GPUDevices: []uint32{}, TermGrace: 1500 * time.Millisecond,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -137,9 +140,9 @@ func TestParsePolicyErrors(t *testing.T) {
 }
 
 func TestParsePolicyAllErrorsAtOnce(t *testing.T) {
-	_, err := ParsePolicy([]byte(`{"nope":1, "max_memory":"1G", "clean_env":"yes", "name":"a/b", "net_allow":["x:0"], "fs_readable":[""]}`))
+	_, err := ParsePolicy([]byte(`{"nope":1, "max_disk":"1G", "clean_env":"yes", "name":"a/b", "net_allow":["x:0"], "fs_readable":[""]}`))
 	want := `invalid sandbox: nope: 1: unknown field
-invalid sandbox: max_memory: "1G": this field is not built yet; leave it out
+invalid sandbox: max_disk: "1G": this field is not built yet; leave it out
 invalid sandbox: clean_env: "yes": this field is true or false
 invalid sandbox: fs_readable: "": a path is not empty
 invalid sandbox: name: "a/b": a name holds no / and no NUL byte
@@ -155,13 +158,12 @@ func TestUnbuiltFields(t *testing.T) {
 		"{}":       {"fs_mount", "fs_mount_ro", "credentials"},
 		"false":    {"port_remap", "deterministic_dirs", "no_supervisor"},
 		"true":     {"control_socket"},
-		"64":       {"max_processes"},
 		"0":        {"max_disk", "on_exit"},
 		"1":        {"on_error"},
 		`"commit"`: {"on_exit"},
 		`"abort"`:  {"on_error"},
-		"null": {"workdir", "chroot", "fs_storage", "http_ca", "http_key", "http_ca_out", "max_memory",
-			"max_cpu", "num_cpus", "gpu_devices", "random_seed", "time_start", "uid", "gid", "init_fn", "work_fn"},
+		"null": {"workdir", "chroot", "fs_storage", "http_ca", "http_key", "http_ca_out",
+			"random_seed", "time_start", "uid", "gid", "init_fn", "work_fn"},
 	}
 	tested := map[string]bool{}
 	for source, keys := range defaults {
@@ -182,9 +184,6 @@ func TestUnbuiltFields(t *testing.T) {
 				t.Errorf("%s: %s: %v", key, source, err)
 			}
 		}
-	}
-	if _, err := ParsePolicy([]byte(`{"gpu_devices":[]}`)); err == nil {
-		t.Error("gpu_devices [] (all of them) is taken for the default")
 	}
 }
 

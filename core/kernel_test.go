@@ -123,6 +123,8 @@ func TestCheck(t *testing.T) {
 		{"Yama 3", without(func(k *Kernel) { k.Yama, k.CanPtrace = 3, true }), func(p *Policy) { p.PolicyFn = allow },
 			[]string{"a policy_fn that judges execve needs ptrace(2), which"}},
 		{"Yama 3 without policy_fn", without(func(k *Kernel) { k.Yama = 3 }), func(p *Policy) {}, nil},
+		{"Yama 2 with max_processes", without(func(k *Kernel) { k.Yama = 2 }), func(p *Policy) { p.MaxProcesses = ptr(uint32(5)) },
+			[]string{`max_processes needs ptrace(2), which /proc/sys/kernel/yama/ptrace_scope=2 forbids here; 1 is enough, and max_processes="unlimited" does without`}},
 		{"Yama 2 with a port to listen on", without(func(k *Kernel) { k.Yama = 2 }), func(p *Policy) { p.NetAllowBind = []string{"80"} },
 			[]string{"net_allow_bind needs pidfd_getfd(2) to carry out listen(2), which /proc/sys/kernel/yama/ptrace_scope=2 forbids here; 1 is enough"}},
 		{"Yama 3 with every port", without(func(k *Kernel) { k.Yama = 3 }), func(p *Policy) { p.NetAllowBind = []string{"*"} }, nil},
@@ -130,6 +132,7 @@ func TestCheck(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := NewPolicy()
+			p.MaxProcesses = nil
 			tt.edit(p)
 			plan, err := p.CompileFor(tt.kernel)
 			if err != nil {
@@ -212,7 +215,7 @@ func TestKernelReport(t *testing.T) {
 		`"net-tcp":{"min_abi":4,"min_kernel":"6.7","available":true},` +
 		`"signal-scope":{"min_abi":6,"min_kernel":"6.12","available":false}},` +
 		`"seccomp":{"filter":true,"user_notification":true,"addfd_send":true,"wait_killable_recv":true,"sync_wake_up":true},` +
-		`"yama":1,"policy_fn":false,"not_enforced_yet":["max_cpu","max_disk","max_memory","max_processes","num_cpus","gpu_devices"],` +
+		`"yama":1,"policy_fn":false,"not_enforced_yet":["max_disk"],` +
 		`"sandbox_ready":false,"reason":"kernel: required protection signal-scope`
 	if got := string(k.report()); !strings.HasPrefix(got, want) {
 		t.Errorf("got  %s\nwant %s", got, want)

@@ -96,6 +96,7 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 	plan.maxCPU, plan.numCPUs = copied(p.MaxCPU), copied(p.NumCPUs)
 	plan.termGrace = p.TermGrace
 	plan.maxOpenFiles = copied(p.MaxOpenFiles)
+	plan.setGPUs(p.GPUDevices)
 	plan.landlock = landlock.Compile(plan.grants(p), k.LandlockABI)
 	plan.scopeSignal, plan.scopeAbstract = plan.landlock.Scopes()
 	if err := plan.compileFilter(p); err != nil {
@@ -109,6 +110,7 @@ func (p *Plan) grants(policy *Policy) landlock.Grants {
 	return landlock.Grants{
 		Readable:              policy.FSReadable,
 		Writable:              policy.FSWritable,
+		Optional:              gpuPaths(policy.GPUDevices),
 		Executable:            policy.FSExecutable,
 		ExecutableGiven:       policy.FSExecutable != nil,
 		Connect:               p.connectPorts.ranges,
@@ -163,6 +165,9 @@ var attributeCalls = []string{
 // denied adds to extra_deny_syscalls what no program needs that has nothing to write.
 func (p *Plan) denied(policy *Policy) []string {
 	deny := slices.Clone(policy.ExtraDenySyscalls)
+	if (p.cores != nil || p.numCPUs != nil) && !slices.Contains(policy.ExtraAllowSyscalls, "sched_setaffinity") {
+		deny = append(deny, "sched_setaffinity") // which could take all cores again
+	}
 	if len(policy.FSWritable) == 0 {
 		deny = append(deny, attributeCalls...)
 	}

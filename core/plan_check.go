@@ -43,6 +43,9 @@ func (p *Plan) check(k Kernel) error {
 			lack("a policy_fn that judges execve needs ptrace(2), which /proc/sys/kernel/yama/ptrace_scope=%d forbids here; 1 is enough, and argv_safety=\"landlock\" judges it without its arguments", k.Yama)
 		}
 	}
+	if p.maxProcesses != nil && !k.traces() {
+		lack("max_processes needs ptrace(2), which /proc/sys/kernel/yama/ptrace_scope=%d forbids here; 1 is enough, and max_processes=\"unlimited\" does without", k.Yama)
+	}
 	if p.trapsListen && !p.bindPorts.empty() && !k.traces() {
 		// Without a port to listen on, each listen is denied, whatever the reason.
 		lack("net_allow_bind needs pidfd_getfd(2) to carry out listen(2), which /proc/sys/kernel/yama/ptrace_scope=%d forbids here; 1 is enough", k.Yama)

@@ -40,6 +40,11 @@ environment: keeps PATH HOME USER TERM LANG
   A (2 bytes)
   B (1 bytes)
   C (0 bytes)
+max_processes: 64
+max_memory: unlimited
+max_cpu: unlimited
+num_cpus: unlimited
+term_grace: 0s
 max_open_files: 64
 max_output: 67108864 bytes a stream
 cpu_cores: [0 2]

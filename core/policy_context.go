@@ -16,12 +16,19 @@ import (
 // each method fails, and errors.Is finds [ErrNotBuilt] in its error.
 type Context struct {
 	live    *dynamic
+	enforce enforcer
 	logf    func(string, ...any)
 	unbuilt map[effect]string
 
 	mu     sync.Mutex // guards what follows
 	open   bool       // the function has not returned
 	failed bool       // … and has to deny
+}
+
+// enforcer is who carries out a limit that was lowered: the warden. It has the order
+// before the verdict goes out.
+type enforcer interface {
+	LimitProcesses(n uint32) error
 }
 
 // effect is what has to be enforced for some methods of a Context.
@@ -37,10 +44,9 @@ const (
 // unbuilt are the effects that are not enforced yet, with what they need. Who builds one
 // takes its line out, and gives the sandbox's [dynamic] its ceiling.
 var unbuilt = map[effect]string{
-	byAddress:    "network rules by address",
-	maxMemory:    "max_memory",
-	maxProcesses: "max_processes",
-	byPath:       "fs_denied",
+	byAddress: "network rules by address",
+	maxMemory: "max_memory",
+	byPath:    "fs_denied",
 }
 
 // RestrictNetwork leaves the exact IP addresses of the list to reach, of those that the
@@ -70,7 +76,12 @@ func (c *Context) RestrictMaxMemory(bytes uint64) error {
 
 // RestrictMaxProcesses does the same to max_processes. 0 is no new process.
 func (c *Context) RestrictMaxProcesses(n uint32) error {
-	return c.change("restrict_max_processes", maxProcesses, func(d *dynamic) error { return d.restrictMaxProcesses(n) })
+	return c.change("restrict_max_processes", maxProcesses, func(d *dynamic) error {
+		if err := d.restrictMaxProcesses(n); err != nil {
+			return err
+		}
+		return c.enforce.LimitProcesses(n)
+	})
 }
 
 // DenyPath makes what lies at the path and beneath it fail with EACCES. The path is

@@ -183,7 +183,7 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 		Path: s.path, Argv: cmd.Argv, Env: env, Filter: p.filter.Bytes(),
 		Park: park, Listener: p.traps, Execs: p.judgesExec(), WaitKillable: hostKernel().WaitKillableRecv, Interactive: cmd.Interactive, TTY: -1,
 		NoCore: p.noCoredump, NoTHP: p.noHugePages, NoRandomize: p.noRandomize,
-		NoFile: p.maxOpenFiles, Cores: p.cores,
+		NoFile: p.maxOpenFiles, Cores: p.cpus(),
 		MaxProcesses: p.maxProcesses, MaxMemory: p.maxMemory, MaxCPU: p.maxCPU,
 		KeepCaps: keepCapabilities, Ruleset: -1, Cwd: -1,
 	}

@@ -372,12 +372,13 @@ func TestPauseStopsAndKillEnds(t *testing.T) {
 		if err := s.Pause(); err != nil {
 			t.Fatal(err)
 		}
-		for state() != "T" { // the signal is there; the task takes it a moment later
+		stopped := func() bool { return strings.EqualFold(state(), "t") } // t: a tracer listens, ptrace(2)
+		for !stopped() {                                                  // the signal is there; the task takes it a moment later
 		}
 		if err := s.Resume(); err != nil {
 			t.Fatal(err)
 		}
-		for state() == "T" {
+		for stopped() {
 		}
 		s.Pause()
 		s.Kill()

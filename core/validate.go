@@ -156,6 +156,9 @@ func (p *Policy) checkLimits(f *faults) {
 			f.add("gpu_devices", strconv.FormatUint(uint64(gpu), 10), "there is no such device; the highest is %d", maxGPU)
 		}
 	}
+	if p.MaxProcesses != nil && slices.Contains(p.ExtraAllowSyscalls, "debug") {
+		f.add("extra_allow_syscalls", quote("debug"), `together with max_processes: the kernel gives a task one tracer, and a limit needs it; give max_processes "unlimited", or leave the group out`)
+	}
 	switch value := p.TermGrace.String(); {
 	case p.TermGrace < 0:
 		f.add("term_grace", value, "a grace period is not negative; 0 is none")

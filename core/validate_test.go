@@ -89,8 +89,19 @@ func TestValidateFields(t *testing.T) {
 		{"proc", func(p *Policy) { p.FSWritable, p.PolicyFn = []string{"/usr/../proc/self"}, allow },
 			`fs_writable: "/usr/../proc/self": together with a policy_fn that judges execve: /proc/<pid>/mem would be writable, and with it an argv that has been judged; grant narrower paths`},
 		{"process", func(p *Policy) { p.FSWritable, p.PolicyFn = []string{"/process"}, allow }, ""},
-		{"debug", func(p *Policy) { p.ExtraAllowSyscalls = []string{"debug"} }, ""},
-		{"debug and policy_fn", func(p *Policy) { p.ExtraAllowSyscalls, p.PolicyFn = []string{"debug"}, allow },
+		{"debug", func(p *Policy) { p.ExtraAllowSyscalls, p.MaxProcesses = []string{"debug"}, nil }, ""},
+		{"debug and max_processes", func(p *Policy) { p.ExtraAllowSyscalls = []string{"debug"} },
+			`extra_allow_syscalls: "debug": together with max_processes: the kernel gives a task one tracer, and a limit needs it; give max_processes "unlimited", or leave the group out`},
+		{"max_processes", func(p *Policy) { p.MaxProcesses = ptr(uint32(0)) }, `max_processes: 0: the command itself is a process; give at least 1`},
+		{"max_memory", func(p *Policy) { p.MaxMemory = ptr(uint64(0)) }, `max_memory: 0: no program runs in no memory; leave it out for no limit`},
+		{"max_cpu 0", func(p *Policy) { p.MaxCPU = ptr(uint32(0)) }, `max_cpu: 0: max_cpu must be 1-100, got 0`},
+		{"max_cpu 101", func(p *Policy) { p.MaxCPU = ptr(uint32(101)) }, `max_cpu: 101: max_cpu must be 1-100, got 101`},
+		{"num_cpus", func(p *Policy) { p.NumCPUs = ptr(uint32(0)) }, `num_cpus: 0: no program runs without a CPU; give at least 1`},
+		{"gpu_devices", func(p *Policy) { p.GPUDevices = []uint32{0, 5000} }, `gpu_devices: 5000: there is no such device; the highest is 1023`},
+		{"term_grace", func(p *Policy) { p.TermGrace = -1 }, `term_grace: -1ns: a grace period is not negative; 0 is none`},
+		{"debug and policy_fn", func(p *Policy) {
+			p.ExtraAllowSyscalls, p.PolicyFn, p.MaxProcesses = []string{"debug"}, allow, nil
+		},
 			`extra_allow_syscalls: "debug": together with a policy_fn that judges execve: a debugger can change an argv that has been judged; leave one of them out`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

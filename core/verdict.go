@@ -19,7 +19,7 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 		hs[unix.SYS_LISTEN] = handler.NewListen(s.plan.mayListen, s.logf).Handle
 	}
 	timeout := s.plan.policyTimeout
-	s.verdicts = &dispatcher{fn: s.plan.policyFn, timeout: timeout, live: newDynamic(ceilings{}), logf: s.logf}
+	s.verdicts = &dispatcher{fn: s.plan.policyFn, timeout: timeout, live: newDynamic(s.plan.ceilings()), enforce: s.warden, logf: s.logf}
 	s.records = &records{execs: s.plan.recordExecs}
 	s.exec = &handler.Exec{
 		Recorder: s.records,
@@ -88,6 +88,7 @@ func (v Verdict) errno() unix.Errno {
 type dispatcher struct {
 	fn       PolicyFunc
 	live     *dynamic
+	enforce  enforcer
 	timeout  time.Duration // of a verdict, 0 none
 	listener *notify.Listener
 	logf     func(string, ...any)
@@ -203,7 +204,7 @@ func (d *dispatcher) call(q *question) (v Verdict) {
 			d.expire(q, "policy_fn has not answered in %v about %s %s", d.timeout, ev.Syscall, handler.Brief(ev.Argv))
 		})()
 	}
-	ctx := &Context{live: d.live, logf: d.logf, unbuilt: unbuilt, open: true}
+	ctx := &Context{live: d.live, enforce: d.enforce, logf: d.logf, unbuilt: unbuilt, open: true}
 	defer func() { v = ctx.close(v) }()
 	return d.fn(ev, ctx)
 }

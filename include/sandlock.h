@@ -156,8 +156,9 @@ typedef void (*sandlock_policy_callback_t)(void *user_data, const sandlock_event
  * is in force from the next decision on, of any task of the run, and until the run is
  * over. Nothing becomes wider than the built policy, and no grant undoes a restriction.
  *
- * None of this works yet: what carries the changes out (network rules by address, limits,
- * denied paths) is not built, so each of these functions fails and changes nothing.
+ * Of these, sandlock_ctx_restrict_max_processes works. What carries out the other changes
+ * (network rules by address, max_memory, denied paths) is not built yet, so those functions
+ * fail and change nothing.
  *
  * They return nothing. After a call sandlock_last_error() is "" if it succeeded. If it
  * failed, that says why, so does a line of the result's log, and the event that ctx was
@@ -225,6 +226,26 @@ sandlock_builder_t *sandlock_sandbox_builder_net_allow_bind(sandlock_builder_t *
 sandlock_builder_t *sandlock_sandbox_builder_clean_env(sandlock_builder_t *b, bool v);
 /* Sets a variable, after clean_env. */
 sandlock_builder_t *sandlock_sandbox_builder_env_var(sandlock_builder_t *b, const char *key, const char *value);
+
+/* Limits of all tasks of a sandbox together.
+ *
+ * Processes at a time, 64 by default, the command among them, threads not counted; a
+ * fork(2) beyond it fails with EAGAIN. SANDLOCK_UNLIMITED: no limit, and then no task is
+ * traced, which a limit needs. Not 0. */
+sandlock_builder_t *sandlock_sandbox_builder_max_processes(sandlock_builder_t *b, uint32_t n);
+#define SANDLOCK_UNLIMITED UINT32_MAX
+/* Bytes of anonymous and shared memory; beyond it the process that holds most is killed.
+ * Not 0; UINT64_MAX: no limit, which is the default. */
+sandlock_builder_t *sandlock_sandbox_builder_max_memory(sandlock_builder_t *b, uint64_t bytes);
+/* Percent of one core, 1 to 100. */
+sandlock_builder_t *sandlock_sandbox_builder_max_cpu(sandlock_builder_t *b, uint8_t percent);
+/* How many of the CPUs that it may run on the command sees and uses. Not 0. */
+sandlock_builder_t *sandlock_sandbox_builder_num_cpus(sandlock_builder_t *b, uint32_t n);
+/* The NVIDIA devices that may be used, by index; len 0: every GPU, and /dev/dri. */
+sandlock_builder_t *sandlock_sandbox_builder_gpu_devices(sandlock_builder_t *b, const uint32_t *devices, uint32_t len);
+/* Milliseconds between SIGTERM, which every task gets when the time of a run is over, and
+ * SIGKILL. 0, the default: SIGKILL at once. */
+sandlock_builder_t *sandlock_sandbox_builder_term_grace(sandlock_builder_t *b, uint64_t ms);
 
 /* RLIMIT_NOFILE, soft and hard, never above the inherited ones. Not 0. */
 sandlock_builder_t *sandlock_sandbox_builder_max_open_files(sandlock_builder_t *b, unsigned int n);
@@ -372,6 +393,24 @@ const uint8_t *sandlock_result_stderr_bytes(const sandlock_result_t *r, uintptr_
 /* Whether output was dropped because of max_output: SANDLOCK_TRUNCATED_* or 0. */
 enum { SANDLOCK_TRUNCATED_STDOUT = 1, SANDLOCK_TRUNCATED_STDERR = 2 };
 uint32_t sandlock_result_truncated(const sandlock_result_t *r);
+/* What a run took, of all its tasks that were waited for, and which limits it met. */
+typedef struct sandlock_usage {
+	uint64_t user_us, system_us; /* CPU time, microseconds */
+	uint64_t wall_us;            /* from the start of the command to the end of the last task */
+	uint64_t max_rss;            /* bytes, of the largest process */
+	uint64_t processes;          /* that there were in all; 0: not counted, max_processes is unlimited */
+	uint32_t limits;             /* SANDLOCK_LIMIT_* */
+} sandlock_usage_t;
+enum {
+	SANDLOCK_LIMIT_PROCESSES = 1, /* a fork failed */
+	SANDLOCK_LIMIT_MEMORY = 2,    /* a process was killed */
+	SANDLOCK_LIMIT_CPU = 4,       /* the sandbox was made to wait */
+	SANDLOCK_LIMIT_OUTPUT = 8,    /* output was dropped */
+	SANDLOCK_LIMIT_TIME = 16      /* the time was over */
+};
+/* Fills the first size bytes of *usage, which is sizeof *usage; what a later version adds
+ * comes at the end. 0 or -1. */
+int sandlock_result_usage(const sandlock_result_t *r, sandlock_usage_t *usage, size_t size);
 /* Why the sandbox was ended, "" when there is nothing to say: borrowed, valid until
  * the result is freed. NULL on error. */
 const char *sandlock_result_error(const sandlock_result_t *r);

@@ -342,7 +342,7 @@ func TestArgvSafety(t *testing.T) {
 				}
 			}
 			j.events = nil
-			p.ExtraAllowSyscalls = []string{"debug"}
+			p.ExtraAllowSyscalls, p.MaxProcesses = []string{"debug"}, nil
 			if _, err := p.Compile(); (err != nil) != strict {
 				t.Errorf("debug, %v: %v", mode, err)
 			}

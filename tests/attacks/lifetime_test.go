@@ -164,7 +164,7 @@ func TestEndThatIsHardToSee(t *testing.T) {
 				if !l.ended(t) {
 					t.Error("a task has survived")
 				}
-				p.ExtraAllowSyscalls, p.ArgvSafety = []string{"debug"}, core.ArgvLandlock
+				p.ExtraAllowSyscalls, p.ArgvSafety, p.MaxProcesses = []string{"debug"}, core.ArgvLandlock, nil
 				l = newLife(t)
 				began := time.Now()
 				s = l.create(t, p, "traced")

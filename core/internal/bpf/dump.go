@@ -78,6 +78,8 @@ func actionName(value uint32) string {
 		return "allow"
 	case retNotify:
 		return "notify"
+	case retTrace:
+		return "trace"
 	case retKillProcess:
 		return "kill process"
 	}

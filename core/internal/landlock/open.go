@@ -93,7 +93,7 @@ func (s Spec) Open() (fd int, err error) {
 	}
 	var wrong PathErrors
 	for _, r := range s.Paths {
-		if err := addPath(fd, r, keep); err != nil && !mayBeMissing(r.Path, err) {
+		if err := addPath(fd, r, keep); err != nil && !mayBeMissing(r, err) {
 			wrong = append(wrong, &PathError{r.Field, r.Path, err})
 		}
 	}
@@ -145,10 +145,13 @@ func openPath(path string) (int, error) {
 	}
 }
 
-// mayBeMissing holds for the directories that a distribution with a merged /usr
+// mayBeMissing holds for optional rules and for the directories that a distribution with a merged /usr
 // or without multilib lacks.
-func mayBeMissing(path string, err error) bool {
-	switch filepath.Clean(path) {
+func mayBeMissing(r PathRule, err error) bool {
+	if r.Optional {
+		return errors.Is(err, unix.ENOENT)
+	}
+	switch filepath.Clean(r.Path) {
 	case "/lib", "/lib64", "/bin", "/sbin":
 		return errors.Is(err, unix.ENOENT)
 	}

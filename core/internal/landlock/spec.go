@@ -22,6 +22,8 @@ func (r PortRange) String() string {
 // Grants is what a policy allows; all else is denied.
 type Grants struct {
 	Readable, Writable []string
+	// Optional are rules whose paths may be missing when the ruleset is opened.
+	Optional []PathRule
 	// Executable takes the execute right from Readable and Writable when
 	// ExecutableGiven is set. To be executed, a file needs execute *and* read, and
 	// so does its ELF interpreter (the dynamic loader) or, for a script, the
@@ -45,7 +47,17 @@ type Grants struct {
 type PathRule struct {
 	Field, Path string
 	Access      uint64
+	Optional    bool // the path may be missing
 }
+
+// Device grants reading and writing of a device node, and of what lies beneath a
+// directory of them, if it is there.
+func Device(field, path string) PathRule {
+	return PathRule{field, path, readRights | ll.AccessFSWriteFile | ll.AccessFSIoctlDev, true}
+}
+
+// Info grants reading beneath a path, if it is there.
+func Info(field, path string) PathRule { return PathRule{field, path, readRights, true} }
 
 // PortRule grants Access on each port of Ports.
 type PortRule struct {
@@ -96,6 +108,10 @@ func Compile(g Grants, abi int) Spec {
 	if g.ExecutableGiven {
 		s.addPaths("fs_executable", g.Executable, ll.AccessFSExecute)
 	}
+	for _, r := range g.Optional {
+		r.Access &= s.HandledFS
+		s.Paths = append(s.Paths, r)
+	}
 	s.addPorts(g.Connect, ll.AccessNetConnectTCP)
 	s.addPorts(g.Bind, ll.AccessNetBindTCP)
 	return s
@@ -103,7 +119,7 @@ func Compile(g Grants, abi int) Spec {
 
 func (s *Spec) addPaths(field string, paths []string, access uint64) {
 	for _, path := range paths {
-		s.Paths = append(s.Paths, PathRule{field, path, access & s.HandledFS})
+		s.Paths = append(s.Paths, PathRule{Field: field, Path: path, Access: access & s.HandledFS})
 	}
 }
 

@@ -38,6 +38,19 @@ class Event(ctypes.Structure):
     ]
 
 
+class Usage(ctypes.Structure):
+    """sandlock_usage_t."""
+
+    _fields_ = [
+        ("user_us", ctypes.c_uint64),
+        ("system_us", ctypes.c_uint64),
+        ("wall_us", ctypes.c_uint64),
+        ("max_rss", ctypes.c_uint64),
+        ("processes", ctypes.c_uint64),
+        ("limits", ctypes.c_uint32),
+    ]
+
+
 POLICY_CALLBACK = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.POINTER(Event), ctypes.c_void_p, ctypes.POINTER(ctypes.c_int32)
 )
@@ -79,6 +92,7 @@ _FUNCTIONS = {
     "sandlock_result_signal": (_int, [_pointer]),
     "sandlock_result_stdout_bytes": (_pointer, [_pointer, ctypes.POINTER(ctypes.c_size_t)]),
     "sandlock_result_stderr_bytes": (_pointer, [_pointer, ctypes.POINTER(ctypes.c_size_t)]),
+    "sandlock_result_usage": (_int, [_pointer, ctypes.POINTER(Usage), ctypes.c_size_t]),
     "sandlock_result_truncated": (ctypes.c_uint32, [_pointer]),
     "sandlock_result_error": (_text, [_pointer]),
     "sandlock_result_log": (_text, [_pointer]),

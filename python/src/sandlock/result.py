@@ -36,6 +36,13 @@ class Result:
     is what became of each exec that ``policy_fn`` was asked about, in that order, when
     ``record_execs`` was set; ``audit`` holds the events that it answered with "audit".
     Both end after 10,000 entries or 16 MiB of arguments.
+
+    ``user_time`` and ``system_time`` are the seconds of CPU that the tasks took which were
+    waited for, ``wall_time`` those from the start of the command to the end of the last
+    task; ``max_rss`` is what the largest process held, in bytes. ``processes`` is how many
+    there were in all, 0 when ``max_processes`` is unlimited, as nothing counts them then.
+    ``limits`` names the limits that were met, of max_processes, max_memory, max_cpu,
+    max_output and timeout.
     """
 
     success: bool
@@ -50,6 +57,12 @@ class Result:
     log: Tuple[str, ...] = ()
     execs: Tuple[ExecRecord, ...] = ()
     audit: Tuple[SyscallEvent, ...] = ()
+    user_time: float = 0.0
+    system_time: float = 0.0
+    wall_time: float = 0.0
+    max_rss: int = 0
+    processes: int = 0
+    limits: Tuple[str, ...] = ()
 
     @property
     def truncated(self) -> bool:
@@ -71,11 +84,16 @@ def _argv(argv: Optional[List[str]]) -> Optional[Tuple[str, ...]]:
     return None if argv is None else tuple(argv)
 
 
+_LIMITS = ("max_processes", "max_memory", "max_cpu", "max_output", "timeout")
+
+
 def result_of(pointer: int, judged: bool) -> Result:
     """The Python result of the library's; ``judged`` by a ``policy_fn``."""
     lib = _lib.lib()
     cut = lib.sandlock_result_truncated(pointer)
     code = lib.sandlock_result_exit_code(pointer)
+    usage = _lib.Usage()
+    lib.sandlock_result_usage(pointer, ctypes.byref(usage), ctypes.sizeof(usage))
     log = (lib.sandlock_result_log(pointer) or b"").decode("utf-8", "replace")
     result = Result(
         success=code == 0,
@@ -88,6 +106,12 @@ def result_of(pointer: int, judged: bool) -> Result:
         stdout_truncated=bool(cut & 1),
         stderr_truncated=bool(cut & 2),
         log=tuple(log.split("\n")) if log else (),
+        user_time=usage.user_us / 1e6,
+        system_time=usage.system_us / 1e6,
+        wall_time=usage.wall_us / 1e6,
+        max_rss=usage.max_rss,
+        processes=usage.processes,
+        limits=tuple(name for bit, name in enumerate(_LIMITS) if usage.limits >> bit & 1) if usage.limits else (),
     )
     if judged:
         result.execs = tuple(

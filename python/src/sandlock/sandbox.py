@@ -176,20 +176,27 @@ class Sandbox:
 
     # ---- limits
     max_memory: Union[None, int, str] = None
-    """Not built yet."""
-    max_processes: int = 64
-    """Not enforced yet; another value than the default is refused."""
+    """Bytes, an int or a size such as "256M", of anonymous and shared memory of all tasks
+    together. Beyond it the process that holds most is killed, and the result says so."""
+    max_processes: Union[int, str] = 64
+    """Processes at a time, the command among them, threads not counted; a fork beyond it
+    fails with EAGAIN. "unlimited": no limit, and then no task is traced, which a limit
+    needs."""
     max_open_files: Optional[int] = None
     """RLIMIT_NOFILE, soft and hard, at least 1, never above the inherited limits."""
     max_cpu: Optional[int] = None
-    """Not built yet."""
+    """Percent of one core that all tasks together get, 1 to 100."""
     cpu_cores: Optional[Sequence[int]] = None
     """Cores that the command may run on, by number. One that does not exist is an error
     of the start."""
     num_cpus: Optional[int] = None
-    """Not built yet."""
+    """How many of the CPUs that it may run on the command sees and uses."""
     gpu_devices: Optional[Sequence[int]] = None
-    """Not built yet."""
+    """Indices of the NVIDIA devices that may be used; an empty list is every GPU, and
+    /dev/dri. What the machine lacks is passed over."""
+    term_grace: float = 0.0
+    """Seconds between SIGTERM, which every task gets when the time of a run is over, and
+    SIGKILL. 0 is SIGKILL at once."""
     no_coredump: bool = False
     """No core dumps: RLIMIT_CORE 0."""
     max_output: Union[int, str] = _DEFAULT_MAX_OUTPUT

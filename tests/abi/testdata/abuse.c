@@ -71,6 +71,12 @@ static void bad_builder(sandlock_builder_t *b)
 	BAD(b, sandlock_sandbox_builder_max_open_files(b, 10) == b);
 	BAD(b, sandlock_sandbox_builder_max_output(b, 10) == b);
 	BAD(b, sandlock_sandbox_builder_cpu_cores(b, &core, 1) == b);
+	BAD(b, sandlock_sandbox_builder_max_processes(b, 10) == b);
+	BAD(b, sandlock_sandbox_builder_max_memory(b, 10) == b);
+	BAD(b, sandlock_sandbox_builder_max_cpu(b, 10) == b);
+	BAD(b, sandlock_sandbox_builder_num_cpus(b, 10) == b);
+	BAD(b, sandlock_sandbox_builder_gpu_devices(b, &core, 1) == b);
+	BAD(b, sandlock_sandbox_builder_term_grace(b, 10) == b);
 	BAD(b, sandlock_sandbox_builder_no_coredump(b, true) == b);
 	BAD(b, sandlock_sandbox_builder_no_huge_pages(b, true) == b);
 	BAD(b, sandlock_sandbox_builder_no_randomize_memory(b, true) == b);

@@ -21,7 +21,6 @@ static void grant_null(sandlock_ctx_t *c) { sandlock_ctx_grant_network(c, NULL, 
 static void restrict_pid(sandlock_ctx_t *c) { sandlock_ctx_restrict_pid_network(c, 1, ips, 2); }
 static void restrict_pid_holed(sandlock_ctx_t *c) { sandlock_ctx_restrict_pid_network(c, 0, holed, 2); }
 static void memory(sandlock_ctx_t *c) { sandlock_ctx_restrict_max_memory(c, UINT64_MAX); }
-static void processes(sandlock_ctx_t *c) { sandlock_ctx_restrict_max_processes(c, 0); }
 static void deny(sandlock_ctx_t *c) { sandlock_ctx_deny_path(c, "/\xff"); }
 static void deny_null(sandlock_ctx_t *c) { sandlock_ctx_deny_path(c, NULL); }
 static void allow(sandlock_ctx_t *c) { sandlock_ctx_allow_path(c, "/"); }
@@ -108,7 +107,6 @@ int main(void)
 		{ restrict_pid, "restrict_pid_network: not built yet: it needs network rules by address", 0, 0, EPERM },
 		{ restrict_pid_holed, "restrict_pid_network", 0, 0, EPERM },
 		{ memory, "restrict_max_memory: not built yet: it needs max_memory", 0, 0, EPERM },
-		{ processes, "restrict_max_processes: not built yet: it needs max_processes", 0, 0, EPERM },
 		{ deny, "deny_path: not built yet: it needs fs_denied", 0, 0, EPERM },
 		{ deny_null, "deny_path", 0, 0, EPERM },
 		{ allow, "allow_path: not built yet: it needs fs_denied", 0, 0, EPERM },

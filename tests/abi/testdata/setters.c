@@ -39,7 +39,7 @@ static void compare(const char *what, sandlock_builder_t *set, const char *json)
 
 int main(void)
 {
-	static const uint32_t cores[] = { 0, 8191 };
+	static const uint32_t cores[] = { 0, 8191 }, devices[] = { 5, 3 };
 	char name[] = "getpid";
 	sandlock_builder_t *b;
 
@@ -52,6 +52,14 @@ int main(void)
 	SAME("{\"net_allow_bind\": [\"8000-8002\"]}", net_allow_bind, "8000-8002");
 	SAME("{\"clean_env\": true}", clean_env, true);
 	SAME("{\"env\": {\"KEY\": \"value\"}}", env_var, "KEY", "value");
+	SAME("{\"max_processes\": 7}", max_processes, 7);
+	SAME("{\"max_processes\": \"unlimited\"}", max_processes, SANDLOCK_UNLIMITED);
+	SAME("{\"max_memory\": \"5G\"}", max_memory, UINT64_C(5) << 30);
+	SAME("{\"max_cpu\": 50}", max_cpu, 50);
+	SAME("{\"num_cpus\": 2}", num_cpus, 2);
+	SAME("{\"gpu_devices\": [3, 5]}", gpu_devices, devices, 2);
+	SAME("{\"gpu_devices\": []}", gpu_devices, NULL, 0);
+	SAME("{\"term_grace\": 1.5}", term_grace, 1500);
 	SAME("{\"max_open_files\": 33}", max_open_files, 33);
 	SAME("{\"max_output\": 5000000000}", max_output, UINT64_C(5000000000));
 	SAME("{\"cpu_cores\": [0, 8191]}", cpu_cores, cores, 2);
