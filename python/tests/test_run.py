@@ -139,10 +139,10 @@ def test_pause_resume_kill(box: Sandbox) -> None:
     pid = box.pid
     assert pid
     box.pause()
-    while state(pid) != "T":  # the signal is there; the task takes it a moment later
+    while state(pid) not in "Tt":  # the signal is there; the task takes it a moment later
         pass
     box.resume()
-    while state(pid) == "T":
+    while state(pid) in "Tt":
         pass
     box.pause()
     box.kill()

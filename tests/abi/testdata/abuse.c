@@ -132,6 +132,7 @@ static void bad_run(sandlock_handle_t *h)
 static void bad_result(sandlock_result_t *r)
 {
 	uintptr_t n = 7;
+	sandlock_usage_t usage;
 
 	BAD(r, sandlock_result_exit_code(r) == -1);
 	BAD(r, sandlock_result_reason(r) == SANDLOCK_KILLED);
@@ -144,6 +145,7 @@ static void bad_result(sandlock_result_t *r)
 	BAD(r, sandlock_result_stderr_bytes(r, &n) == NULL && n == 0);
 	BAD(r, sandlock_result_stdout_bytes(r, NULL) == NULL);
 	BAD(r, sandlock_result_truncated(r) == 0);
+	BAD(r, sandlock_result_usage(r, &usage, sizeof usage) == -1);
 	BAD(r, sandlock_result_error(r) == NULL);
 	BAD(r, sandlock_result_log(r) == NULL);
 	BAD(r, sandlock_result_execs(r) == NULL);

@@ -80,7 +80,7 @@ static void documents(void)
 {
 	static const struct { const char *json, *says; } bad[] = {
 		{ "", "JSON" }, { "[]", "object" }, { "{", "JSON" }, { "{} {}", "JSON" }, { "{\"fs_readable\": [\"\xff\"]}", "JSON" },
-		{ "{\"fs_readible\": []}", "fs_readable" }, { "{\"max_memory\": 1}", "not built" },
+		{ "{\"fs_readible\": []}", "fs_readable" }, { "{\"max_disk\": 1}", "not built" },
 		{ "{\"fs_readable\": [\"/a\\u0000b\"]}", "NUL" }, { "{\"cwd\": \"/a\\u0000b\"}", "NUL" },
 		{ "{\"env\": {\"A\": \"b\\u0000\"}}", "NUL" },
 	};

@@ -144,10 +144,13 @@ static void signals(void)
 	EXITED(sandlock_run(p, NULL, SH("sh -c 'kill -KILL $$' 2>/dev/null; exit 255")), 255, "", "");
 }
 
+/* A group-stop that a tracer listens to is 't': ptrace(2). */
+static int stopped(long pid) { return state(pid) == 'T' || state(pid) == 't'; }
+
 /* Returns when the process is stopped, or not: it takes its signal in its own time. */
-static void until(long pid, int stopped)
+static void until(long pid, int stop)
 {
-	while ((state(pid) == 'T') != stopped)
+	while (stopped(pid) != stop)
 		sched_yield();
 }
 
@@ -164,7 +167,7 @@ static void paused(int spawned)
 	CHECK(spawned || sandlock_handle_pid(h) == shell);
 	CHECK(sandlock_handle_pause(h) == 0);
 	until(shell, 1), until(child, 1);
-	CHECK(sandlock_handle_pause(h) == 0 && state(child) == 'T' && sandlock_handle_resume(h) == 0);
+	CHECK(sandlock_handle_pause(h) == 0 && stopped(child) && sandlock_handle_resume(h) == 0);
 	until(shell, 0), until(child, 0);
 	CHECK(sandlock_handle_resume(h) == 0);
 	CHECK(sandlock_handle_pause(h) == 0 && sandlock_handle_kill(h) == 0);
