@@ -1,0 +1,395 @@
+/* processes MODE [N]: makes processes, and says how that went. ADVERSARY section 23.
+ *   fork, rawfork, vfork, clone, thread-forks, group, silent, parent, daemon N
+ *                  tries to have N children at a time, each way; "made" says how many
+ *   zombies N      the same with children that end at once and are not waited for
+ *   churn N        N children one after the other, in five ways of losing them
+ *   killed N       N times a child that forks without end is killed while it does
+ *   overtaken N    N times a thread executes while the leader of its group forks
+ *   bomb N         every process forks, up to N in all; "alive" says how many there were at most
+ *   threads N      N threads at a time
+ *   storm N        N forks under signals whose handler does not restart system calls
+ *   stops          a child that stops and goes on, as its parent sees it
+ *   traced         its own filter's SECCOMP_RET_TRACE, and flags that would shed a tracer */
+#include "try.h"
+
+#include <pthread.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/time.h>
+
+static char *self;
+static int hold[2]; /* a pipe; children live as long as the first process has its write end */
+
+static void live(void)
+{
+	char byte;
+	close(hold[1]);
+	if (read(hold[0], &byte, 1) != 0)
+		_exit(1);
+	_exit(0);
+}
+
+static int living(void *unused)
+{
+	(void)unused;
+	live();
+	return 0;
+}
+
+static char stack[1 << 16];
+
+static void *forks(void *result)
+{
+	pid_t pid = fork();
+	if (pid == 0)
+		live();
+	*(long *)result = pid < 0 ? -errno : pid;
+	return NULL;
+}
+
+static long one(const char *way)
+{
+	long pid = -1;
+
+	if (!strcmp(way, "fork")) {
+		pid = fork();
+	} else if (!strcmp(way, "rawfork")) {
+#ifdef SYS_fork
+		pid = syscall(SYS_fork);
+#else
+		pid = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+#endif
+	} else if (!strcmp(way, "vfork")) {
+		char number[16], *args[] = { self, "live", number, NULL };
+		snprintf(number, sizeof number, "%d", hold[0]);
+		pid = vfork();
+		if (pid == 0) {
+			execv(self, args);
+			_exit(1);
+		}
+		return pid;
+	} else if (!strcmp(way, "clone")) { /* its memory shared, on the stack of the one before: it only sleeps */
+		return clone(living, malloc(1 << 14) + (1 << 14), CLONE_VM | SIGCHLD, NULL);
+	} else if (!strcmp(way, "silent")) { /* no signal at its end: only __WALL waits for it */
+		return clone(living, stack + sizeof stack, 0, NULL);
+	} else if (!strcmp(way, "parent")) { /* a sibling, not a child */
+		return clone(living, stack + sizeof stack, CLONE_PARENT | SIGCHLD, NULL);
+	} else if (!strcmp(way, "thread-forks")) {
+		pthread_t thread;
+		if (pthread_create(&thread, NULL, forks, &pid) != 0)
+			return -1;
+		pthread_join(thread, NULL);
+		errno = (int)(pid < 0 ? -pid : 0);
+		return pid < 0 ? -1 : pid;
+	} else if (!strcmp(way, "group") || !strcmp(way, "daemon")) {
+		pid = fork();
+		if (pid == 0 && setsid() > 0 && !strcmp(way, "daemon")) {
+			pid_t second = fork();
+			if (second != 0)
+				_exit(second < 0);
+		}
+	}
+	if (pid == 0)
+		live();
+	return pid;
+}
+
+static int at_a_time(const char *way, int n)
+{
+	int made = 0, why = 0;
+
+	for (int i = 0; i < n; i++) {
+		long pid = one(way);
+		if (pid < 0) {
+			why = errno;
+			break;
+		}
+		if (!strcmp(way, "daemon")) { /* the first of the two ends; did the second live? */
+			int status;
+			waitpid((pid_t)pid, &status, 0);
+			if (status != 0)
+				break;
+		}
+		made++;
+	}
+	printf("made %d %d\n", made, why);
+	fflush(stdout);
+	close(hold[1]);
+	while (waitpid(-1, NULL, __WALL) > 0)
+		;
+	/* Room again. */
+	TRY("again", fork() == 0 ? (_exit(0), 0L) : waitpid(-1, NULL, 0) > 0 ? 0L : -1L);
+	return 0;
+}
+
+static int zombies(int n)
+{
+	int made = 0, why = 0;
+	siginfo_t info;
+
+	for (; made < n; made++) {
+		pid_t pid = fork();
+		if (pid == 0)
+			_exit(0);
+		if (pid < 0) {
+			why = errno;
+			break;
+		}
+		waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT); /* dead, and still there */
+	}
+	printf("made %d %d\n", made, why);
+	while (waitpid(-1, NULL, 0) > 0)
+		;
+	TRY("again", fork() == 0 ? (_exit(0), 0L) : waitpid(-1, NULL, 0) > 0 ? 0L : -1L);
+	return 0;
+}
+
+static void wake(int sig) { (void)sig; }
+
+/* Each time, the child is gone before the next is made. */
+static int churn(int n)
+{
+	struct sigaction interrupt = { .sa_handler = wake }; /* no SA_RESTART */
+	int failed = 0, why = 0;
+
+	sigaction(SIGUSR1, &interrupt, NULL);
+	for (int i = 0; i < n; i++) {
+		int way = i % 5, status;
+		pid_t pid, parent = getpid();
+
+		signal(SIGCHLD, way == 0 ? SIG_IGN : SIG_DFL);
+		pid = fork();
+		if (pid < 0) {
+			failed++, why = errno;
+			continue;
+		}
+		if (pid == 0) {
+			if (way == 2)
+				kill(parent, SIGUSR1);
+			if (way == 4)
+				raise(SIGKILL);
+			_exit(0);
+		}
+		switch (way) {
+		case 0: /* nobody waits: it is gone when this says so */
+			while (waitpid(-1, NULL, 0) >= 0 || errno != ECHILD)
+				;
+			break;
+		case 1:
+			while (waitpid(pid, &status, WNOHANG) == 0)
+				sched_yield();
+			break;
+		case 2: /* waits that fail */
+			waitpid(pid + 100000, NULL, 0);
+			while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+				;
+			break;
+		default:
+			waitpid(pid, &status, 0);
+		}
+	}
+	printf("failed %d %d\n", failed, why);
+	return 0;
+}
+
+static int killed(int n)
+{
+	int failed = 0, why = 0;
+
+	for (int i = 0; i < n; i++) {
+		pid_t pid = fork();
+		if (pid < 0) {
+			failed++, why = errno;
+			continue;
+		}
+		if (pid == 0) {
+			signal(SIGCHLD, SIG_IGN);
+			for (;;)
+				if (fork() == 0)
+					_exit(0);
+		}
+		for (int spin = (i * 7919) % 30000; spin > 0; spin--)
+			__asm__ volatile("");
+		if (i % 16 == 0)
+			usleep(1000);
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	printf("failed %d %d\n", failed, why);
+	return 0;
+}
+
+static void *executes(void *args)
+{
+	execv(self, args);
+	return NULL;
+}
+
+static int overtaken(int n)
+{
+	char rest[16], *args[] = { self, "overtaken", rest, NULL };
+	pthread_t thread;
+
+	if (n == 0) {
+		puts("done 0 0");
+		return 0;
+	}
+	snprintf(rest, sizeof rest, "%d", n - 1);
+	signal(SIGCHLD, SIG_IGN);
+	pthread_create(&thread, NULL, executes, args);
+	for (;;)
+		if (fork() == 0)
+			_exit(0);
+}
+
+/* Whoever forks is counted in memory that all share. Stops by itself at n, for the control. */
+static int bomb(int n)
+{
+	struct { int alive, most, born; } *seen = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t first = getpid();
+	int failures = 0;
+
+	seen->alive = seen->most = 1;
+	signal(SIGCHLD, SIG_IGN);
+	while (failures < 200 && __atomic_load_n(&seen->born, __ATOMIC_SEQ_CST) < n) {
+		pid_t pid = fork();
+		if (pid < 0) {
+			failures++;
+			continue;
+		}
+		if (pid == 0) {
+			int now = __atomic_add_fetch(&seen->alive, 1, __ATOMIC_SEQ_CST), most = seen->most;
+			__atomic_add_fetch(&seen->born, 1, __ATOMIC_SEQ_CST);
+			while (now > most && !__atomic_compare_exchange_n(&seen->most, &most, now, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+				;
+			failures = 0;
+		}
+	}
+	if (getpid() != first) {
+		live();
+	}
+	printf("alive %d 0\n", seen->most);
+	fflush(stdout);
+	close(hold[1]);
+	return 0;
+}
+
+static void *sleeping(void *unused)
+{
+	char byte;
+	if (read(hold[0], &byte, 1) != 0)
+		_exit(1);
+	return unused;
+}
+
+static int threads(int n)
+{
+	pthread_t *all = calloc((size_t)n, sizeof *all);
+	int made = 0;
+
+	while (made < n && pthread_create(&all[made], NULL, sleeping, NULL) == 0)
+		made++;
+	printf("made %d 0\n", made);
+	close(hold[1]);
+	for (int i = 0; i < made; i++)
+		pthread_join(all[i], NULL);
+	return 0;
+}
+
+static int storm(int n)
+{
+	struct sigaction interrupt = { .sa_handler = wake }; /* no SA_RESTART */
+	struct itimerval often = { { 0, 100 }, { 0, 100 } }, never = { { 0, 0 }, { 0, 0 } };
+	int failed = 0, why = 0;
+
+	sigaction(SIGALRM, &interrupt, NULL);
+	for (int i = 0; i < n; i++) {
+		pid_t pid;
+		setitimer(ITIMER_REAL, &often, NULL);
+		/* Not fork(3), of which some block signals meanwhile. */
+		pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+		if (pid == 0)
+			_exit(0);
+		setitimer(ITIMER_REAL, &never, NULL);
+		if (pid < 0)
+			failed++, why = errno;
+		while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
+	printf("failed %d %d\n", failed, why);
+	return 0;
+}
+
+static int stops(void)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		raise(SIGSTOP);
+		_exit(7);
+	}
+	TRY("stopped", waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status) ? WSTOPSIG(status) : -1);
+	kill(pid, SIGCONT);
+	TRY("continued", waitpid(pid, &status, WCONTINUED) == pid && WIFCONTINUED(status) ? 0 : -1);
+	TRY("exited", waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+	return 0;
+}
+
+static int traced(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRACE),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof code / sizeof *code, code };
+
+	TRY("untraced", clone(living, stack + sizeof stack, CLONE_UNTRACED | SIGCHLD, NULL));
+	TRY("ptraced", clone(living, stack + sizeof stack, CLONE_PTRACE | SIGCHLD, NULL));
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+		return 1;
+	TRY("own", syscall(SYS_getppid));
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const char *mode = argc > 1 ? argv[1] : "";
+	int n = argc > 2 ? atoi(argv[2]) : 0;
+
+	self = argv[0];
+	if (!strcmp(mode, "live")) {
+		char byte;
+		return read(n, &byte, 1) != 0;
+	}
+	if (pipe(hold) != 0 || fcntl(hold[1], F_SETFD, FD_CLOEXEC) != 0)
+		return 1;
+	if (!strcmp(mode, "zombies"))
+		return zombies(n);
+	if (!strcmp(mode, "churn"))
+		return churn(n);
+	if (!strcmp(mode, "killed"))
+		return killed(n);
+	if (!strcmp(mode, "overtaken"))
+		return overtaken(n);
+	if (!strcmp(mode, "bomb"))
+		return bomb(n);
+	if (!strcmp(mode, "threads"))
+		return threads(n);
+	if (!strcmp(mode, "storm"))
+		return storm(n);
+	if (!strcmp(mode, "stops"))
+		return stops();
+	if (!strcmp(mode, "traced"))
+		return traced();
+	return at_a_time(mode, n);
+}
