@@ -5,7 +5,7 @@
  *   churn N        N children one after the other, in five ways of losing them
  *   killed N       N times a child that forks without end is killed while it does
  *   overtaken N    N times a thread executes while the leader of its group forks
- *   bomb N         every process forks, up to N in all; "alive" says how many there were at most
+ *   bomb N         every process forks, until about N; "alive" says how many there are then
  *   threads N      N threads at a time
  *   storm N        N forks under signals whose handler does not restart system calls
  *   stops          a child that stops and goes on, as its parent sees it
@@ -248,33 +248,31 @@ static int overtaken(int n)
 			_exit(0);
 }
 
-/* Whoever forks is counted in memory that all share. Stops by itself at n, for the control. */
+/* Whoever forks counts the child in memory that all share; the count is final when all have
+ * given up. In all n, for the control. */
 static int bomb(int n)
 {
-	struct { int alive, most, born; } *seen = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct { int alive, tired; } *seen = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pid_t first = getpid();
 	int failures = 0;
 
-	seen->alive = seen->most = 1;
+	seen->alive = 1;
 	signal(SIGCHLD, SIG_IGN);
-	while (failures < 200 && __atomic_load_n(&seen->born, __ATOMIC_SEQ_CST) < n) {
+	while (failures < 200 && __atomic_load_n(&seen->alive, __ATOMIC_SEQ_CST) < n) {
 		pid_t pid = fork();
-		if (pid < 0) {
+		if (pid < 0)
 			failures++;
-			continue;
-		}
-		if (pid == 0) {
-			int now = __atomic_add_fetch(&seen->alive, 1, __ATOMIC_SEQ_CST), most = seen->most;
-			__atomic_add_fetch(&seen->born, 1, __ATOMIC_SEQ_CST);
-			while (now > most && !__atomic_compare_exchange_n(&seen->most, &most, now, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
-				;
+		else if (pid == 0)
 			failures = 0;
-		}
+		else
+			__atomic_add_fetch(&seen->alive, 1, __ATOMIC_SEQ_CST);
 	}
-	if (getpid() != first) {
+	__atomic_add_fetch(&seen->tired, 1, __ATOMIC_SEQ_CST);
+	if (getpid() != first)
 		live();
-	}
-	printf("alive %d 0\n", seen->most);
+	while (__atomic_load_n(&seen->tired, __ATOMIC_SEQ_CST) != __atomic_load_n(&seen->alive, __ATOMIC_SEQ_CST))
+		sched_yield();
+	printf("alive %d 0\n", seen->alive);
 	fflush(stdout);
 	close(hold[1]);
 	return 0;
