@@ -89,7 +89,14 @@ static void look(void)
 
 /* ---- stops ------------------------------------------------------------------ */
 
-static long resume(int how, s32 tid, int sig) { return sys4(__NR_ptrace, how, tid, 0, sig); }
+/* A stop uses up the interrupt that a freeze has queued: ptrace_stop() of kernel/signal.c,
+ * "any trap clears pending STOP trap". */
+static long resume(int how, s32 tid)
+{
+	if (tracee_interrupted(tid))
+		sys4(__NR_ptrace, PTRACE_INTERRUPT, tid, 0, 0);
+	return sys4(__NR_ptrace, how, tid, 0, 0);
+}
 
 /* After a task's first stop its exec is followed: one by another thread ends a forker that
  * leads its group without a word. Not before, since most commands make no thread. */
@@ -133,7 +140,7 @@ static void refuse(s32 tid, long result)
 	if (skip(tid, result) < 0)
 		sys2(__NR_kill, tid, SIGKILL);
 	else
-		resume(PTRACE_CONT, tid, 0);
+		resume(PTRACE_CONT, tid);
 }
 
 /* Whether tid stands before a call of the filter's, and not somebody else by its number. */
@@ -168,7 +175,7 @@ static void admit(s32 tid)
 	}
 	options(tid);
 	/* To the end of a call that fails; one that succeeds stops before. */
-	if (resume(PTRACE_SYSCALL, tid, 0) == 0)
+	if (resume(PTRACE_SYSCALL, tid) == 0)
 		forking.tid = tid;
 }
 
@@ -206,10 +213,10 @@ int fork_stopped(s32 tid, s32 status)
 				add((s32)child);
 			if (count > most)
 				sys2(__NR_kill, (s32)child, SIGKILL); /* see below */
-			resume(PTRACE_CONT, tid, 0);
+			resume(PTRACE_CONT, tid);
 			next();
 		} else {
-			resume(PTRACE_CONT, tid, 0); /* a thread */
+			resume(PTRACE_CONT, tid); /* a thread */
 		}
 		return 1;
 	case PTRACE_EVENT_EXEC:
@@ -220,7 +227,7 @@ int fork_stopped(s32 tid, s32 status)
 	case 0:
 		if (sig != (SIGTRAP | 0x80))
 			return 0;
-		resume(PTRACE_CONT, tid, 0);
+		resume(PTRACE_CONT, tid);
 		if (tid == forking.tid)
 			next();
 		return 1;

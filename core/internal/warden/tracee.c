@@ -92,6 +92,12 @@ static void detach(struct tracee *t)
 	forget(t);
 }
 
+int tracee_interrupted(s32 tid)
+{
+	struct tracee *t = tracee_of_tid(tid);
+	return t && (t->state == STOPPING || t->state == HELD || t->state == THAWING);
+}
+
 /* Seizes tid and queues an interrupt, which becomes a stop before the task runs another
  * instruction of its own. Whom we trace already is taken over, if it is traced: an
  * entry's number could be somebody else's by now. */

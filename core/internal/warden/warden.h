@@ -51,6 +51,7 @@ void tracee_died(s32 tid);
 /* Whether a freeze is under way; and looks at one again. For a leader that ends while
  * others of its group live, of which nothing tells: wait(2) is for whole groups. */
 int tracee_stopping(void);
+int tracee_interrupted(s32 tid); /* it has an interrupt queued, which must not get lost */
 void tracee_recheck(void);
 
 /* The state of a task as proc_pid_stat(5) has it, 0 for none, and its flags unless NULL. */
