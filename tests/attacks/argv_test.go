@@ -289,7 +289,7 @@ func TestArgvSafety(t *testing.T) {
 		for _, mode := range []core.ArgvSafety{core.ArgvStrict, core.ArgvLandlock} {
 			strict := mode == core.ArgvStrict
 			var j judge
-			p := j.policy()
+			p := untraced(j.policy())
 			p.ArgvSafety = mode
 			traced := func() *core.Result {
 				r, w, err := os.Pipe()

@@ -74,8 +74,23 @@ func policy() *core.Policy {
 	p := core.NewPolicy()
 	p.AllowDegraded = []core.Protection{core.FSRefer, core.FSTruncate, core.NetTCP, core.FSIoctlDev, core.SignalScope, core.AbstractUnixSocketScope}
 	p.FSReadable = []string{"/usr", "/lib", "/lib64", "/bin", victims}
+	many := uint32(10_000)
+	p.MaxProcesses = &many
+	if secondUser() {
+		p.MaxProcesses = nil // the other way: traced when that is needed, not from birth
+	}
 	return p
 }
+
+// untraced is for where a tracer of all tasks can't be had, or another one is wanted: there
+// max_processes is refused, see TestCheck of core.
+func untraced(p *core.Policy) *core.Policy {
+	p.MaxProcesses = nil
+	return p
+}
+
+// secondUser is the run of bothUsers as another user.
+func secondUser() bool { return os.Getenv("SANDLOCK_VICTIMS") != "" }
 
 // inside runs argv in a sandbox.
 func inside(t testing.TB, p *core.Policy, argv ...string) *core.Result {

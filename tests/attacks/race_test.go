@@ -184,7 +184,7 @@ func otherCore(t *testing.T) string {
 
 // raceRounds: the second time, as an ordinary user, a fifth of the rounds will do.
 func raceRounds() int {
-	if os.Getenv("SANDLOCK_VICTIMS") != "" {
+	if secondUser() {
 		return max(rounds()/5, 100)
 	}
 	return rounds()

@@ -68,7 +68,7 @@ func TestYama(t *testing.T) {
 
 		t.Run("strict", func(t *testing.T) {
 			var j judge
-			p := j.policy()
+			p := untraced(j.policy())
 			dir := inDir(p)
 			if !traces {
 				notStarted(p, "sh", "-c", ofAnOrphan)
@@ -102,7 +102,7 @@ func TestYama(t *testing.T) {
 
 		t.Run("landlock", func(t *testing.T) {
 			var j judge
-			p := j.policy()
+			p := untraced(j.policy())
 			p.ArgvSafety = core.ArgvLandlock
 			inDir(p)
 			r := inside(t, p, "sh", "-c", ofAnOrphan)
@@ -121,7 +121,7 @@ func TestYama(t *testing.T) {
 		})
 
 		t.Run("without a policy function", func(t *testing.T) {
-			p := policy()
+			p := untraced(policy())
 			inDir(p)
 			r := inside(t, p, "sh", "-c", ofAnOrphan)
 			if r.ExitCode != 0 || string(r.Stdout) != "orphan\n" || len(r.Log) != 0 {
@@ -134,7 +134,7 @@ func TestYama(t *testing.T) {
 		t.Run("listen", func(t *testing.T) {
 			s := serve(t)
 			reachable, _ := s.ports()
-			p := policy()
+			p := untraced(policy())
 			p.NetAllow = []string{"tcp://:" + reachable}
 			argv := []string{victim("network"), "serve", freePort(t), reachable}
 			r := inside(t, p, argv...)
@@ -254,7 +254,7 @@ func raisedHost(t *testing.T) {
 	for _, safety := range []core.ArgvSafety{core.ArgvStrict, core.ArgvLandlock} {
 		for _, judged := range []bool{false, true} {
 			r := &run{safety: safety, judged: judged, asked: make(chan struct{}), raised: make(chan struct{})}
-			p := r.policy()
+			p := untraced(r.policy())
 			p.ArgvSafety = safety
 			p.PolicyFn = func(e *core.Event, ctx *core.Context) core.Verdict {
 				if judged && len(e.Argv) > 0 && e.Argv[0] == "/bin/echo" {
