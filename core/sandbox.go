@@ -445,6 +445,7 @@ func (s *Sandbox) finish(r *Result, err error) {
 	}
 	s.release()
 	if s.verdicts != nil {
+		s.exec.Over()
 		s.verdicts.close(s.onClose)
 	} else {
 		s.onClose()
