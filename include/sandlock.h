@@ -141,7 +141,10 @@ typedef struct sandlock_event {
  *
  * Callbacks run on one thread of the library per sandbox, one at a time for that
  * sandbox, never on the caller's thread; two runs of one policy call it at the same
- * time. A callback must not wait for or free its own run. One that has not returned
+ * time. These threads serve one run after the other, and those that are left do not end
+ * before the host: destructors of thread-local storage that a callback makes there
+ * (pthread_key_create(3), thread_local) may never run. A callback must not wait for or
+ * free its own run. One that has not returned
  * after policy_timeout has denied, and later events of that run are denied at once
  * until it returns. */
 typedef int32_t (*sandlock_policy_fn_t)(const sandlock_event_t *event, sandlock_ctx_t *ctx, void *user_data);
