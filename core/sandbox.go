@@ -112,7 +112,10 @@ func (p *Plan) Run(cmd Command, timeout time.Duration) (*Result, error) {
 // RunContext runs cmd as Run does, until ctx is done: then the sandbox is killed, and the
 // result, with the output up to then, comes with the cause of ctx.
 func (p *Plan) RunContext(ctx context.Context, cmd Command) (*Result, error) {
-	if err := ctx.Err(); err != nil {
+	if ctx.Err() != nil {
+		if cmd.OnClose != nil {
+			cmd.OnClose()
+		}
 		return nil, context.Cause(ctx)
 	}
 	s, err := p.Spawn(cmd)
@@ -417,8 +420,10 @@ func (s *Sandbox) Wait(timeout time.Duration) (*Result, error) {
 }
 
 // Close kills the sandbox if it runs, reaps it and frees what it holds. It may be
-// called more than once. It does not wait for a PolicyFn that is still running.
+// called more than once. It does not wait for a PolicyFn that is still running, and asks
+// none in a run that was to be stepped and never was.
 func (s *Sandbox) Close() {
+	s.attending.Do(func() {})
 	s.warden.Kill()
 	s.await(0)
 	s.closeOwn()
