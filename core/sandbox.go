@@ -1,7 +1,6 @@
 package core
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -107,33 +106,6 @@ func (p *Plan) Run(cmd Command, timeout time.Duration) (*Result, error) {
 	}
 	s.collect(deadline)
 	return s.result, s.err
-}
-
-// RunContext runs cmd as Run does, until ctx is done: then the sandbox is killed, and the
-// result, with the output up to then, comes with the cause of ctx.
-func (p *Plan) RunContext(ctx context.Context, cmd Command) (*Result, error) {
-	if ctx.Err() != nil {
-		if cmd.OnClose != nil {
-			cmd.OnClose()
-		}
-		return nil, context.Cause(ctx)
-	}
-	s, err := p.Spawn(cmd)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	stop := context.AfterFunc(ctx, func() {
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			s.timedOut.Store(true)
-		}
-		_ = s.Kill()
-	})
-	r, err := s.Wait(0)
-	if !stop() && err == nil && r.Reason != Exited {
-		err = context.Cause(ctx)
-	}
-	return r, err
 }
 
 // RunInteractive runs cmd on the host's own standard streams, gives it the
