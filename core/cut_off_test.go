@@ -77,6 +77,22 @@ func TestExecsThatAreCutOff(t *testing.T) {
 	}
 }
 
+// Why the command itself was denied is part of the error, also when there was no time to
+// read what it is.
+func TestWhyTheCommandIsDenied(t *testing.T) {
+	p := policy()
+	p.PolicyTimeout = time.Microsecond
+	over := make(chan struct{})
+	defer close(over)
+	p.PolicyFn = func(*Event, *Context) Verdict { <-over; return Allow }
+	plan := mustCompile(t, p)
+	for range 50 {
+		if _, err := plan.Run(Command{Argv: []string{"/bin/true"}, Stdin: -1}, 0); err == nil || !strings.Contains(err.Error(), "which denies") {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A denial is still one, however the policy function takes part in it.
 func TestExecsThatAreDenied(t *testing.T) {
 	script := filepath.Join(t.TempDir(), "script")

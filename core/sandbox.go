@@ -247,12 +247,19 @@ func (s *Sandbox) stepError(m warden.Message) error {
 	case warden.StepCwd:
 		e.Path = s.plan.cwd
 	}
-	if m.Step == warden.StepExec && s.firstDenied.Load() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return fmt.Errorf("%w (%s)", e, strings.Join(append([]string{"policy_fn denied it"}, s.log...), "; "))
+	if m.Step != warden.StepExec {
+		return e
 	}
-	return e
+	var why []string
+	if s.firstDenied.Load() {
+		why = append(why, "policy_fn denied it")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if why = append(why, s.log...); len(why) == 0 {
+		return e
+	}
+	return fmt.Errorf("%w (%s)", e, strings.Join(why, "; "))
 }
 
 // check refuses what no policy is needed to refuse.

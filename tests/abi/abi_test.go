@@ -154,6 +154,9 @@ func TestCallback(t *testing.T) { silent(t, build(t, "callback", true)) }
 // TestContext changes policies from callbacks.
 func TestContext(t *testing.T) { silent(t, build(t, "context", true)) }
 
+// TestStale uses contexts late and from other threads, and a run without any step.
+func TestStale(t *testing.T) { silent(t, build(t, "stale", true)) }
+
 // TestDrop counts how often the user data of policy functions is dropped, and when.
 func TestDrop(t *testing.T) {
 	silent(t, build(t, "drop", true))
