@@ -296,6 +296,19 @@ def interactive(r: random.Random) -> None:
 WEIGHTS = [1 if name == "forked" else 20 for name in WAYS]
 
 
+def crowd(all_here: threading.Barrier) -> None:
+    """Every worker is in the policy_fn of a sandbox within that of another at once: the
+    most threads that the library ever needs, which keeps them."""
+
+    def inner(event: Any, ctx: Any) -> None:
+        all_here.wait()
+
+    def outer(event: Any, ctx: Any) -> None:
+        assert judged(inner).run(["/bin/true"]).success
+
+    assert judged(outer).run(["/bin/true"]).success
+
+
 class Worker(threading.Thread):
     def __init__(self, number: int, seed: str, start: threading.Barrier, measure: threading.Barrier) -> None:
         super().__init__(name=f"worker {number}", daemon=True)
@@ -311,6 +324,7 @@ class Worker(threading.Thread):
         self.ran[name] += 1
 
     def run(self) -> None:
+        crowd(self.start_line)
         for name in [*WAYS, *WAYS]:
             self.start_line.wait()  # all at once, so that what grows with them has grown
             self.go(name)
