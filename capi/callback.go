@@ -79,6 +79,6 @@ func (c *callback) decide(ev *core.Event, ctx *core.Context) core.Verdict {
 	}
 	defer decides(ctx)()
 	handle := save(ctx)
-	defer take[*core.Context](handle)
+	defer quarantine(handle) // still a context, whose callback has returned
 	return core.Verdict(C.sl_decide(c.fn, c.callback, e, (*C.sandlock_ctx_t)(handle), c.userData))
 }

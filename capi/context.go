@@ -28,14 +28,14 @@ func decides(ctx *core.Context) (done func()) {
 
 // change has f change the policy of a running sandbox. The functions behind it return
 // nothing, so the last error is "" after a success. What f returns has denied the event of
-// its context; a failure before that, such as a handle that is none, denies that of the
-// callback that runs here.
+// its context; where that can't be, since the handle is none or of a callback that has
+// returned, it denies that of the callback that runs here.
 func change(p *C.sandlock_ctx_t, f func(*core.Context) error) {
 	C.sl_set_error(nil)
 	told := false
 	if with(unsafe.Pointer(p), func(c *core.Context) error {
 		err := f(c)
-		told = true
+		told = !errors.Is(err, core.ErrReturned)
 		return err
 	}) || told {
 		return

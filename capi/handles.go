@@ -63,10 +63,10 @@ func kind(obj any) string {
 	return "callback context"
 }
 
-// quarantine keeps the addresses of freed handles from being used again at once:
+// stale keeps the addresses of freed handles from being used again at once:
 // malloc would give a stale handle's address to the next object, and a use of the
 // stale one would reach that.
-var quarantine struct {
+var stale struct {
 	sync.Mutex // guards what follows
 	freed      [4096]unsafe.Pointer
 	next       int
@@ -81,12 +81,17 @@ func take[T any](p unsafe.Pointer) (obj T, err error) {
 	if was := h.obj.Swap(slot{}).(slot); was.obj == nil {
 		return obj, errors.New("the handle was freed")
 	}
-	quarantine.Lock()
-	defer quarantine.Unlock()
-	pointer.Unref(quarantine.freed[quarantine.next])
-	quarantine.freed[quarantine.next] = p
-	quarantine.next = (quarantine.next + 1) % len(quarantine.freed)
+	quarantine(p)
 	return obj, nil
+}
+
+// quarantine forgets the handle p after some thousand others.
+func quarantine(p unsafe.Pointer) {
+	stale.Lock()
+	defer stale.Unlock()
+	pointer.Unref(stale.freed[stale.next])
+	stale.freed[stale.next] = p
+	stale.next = (stale.next + 1) % len(stale.freed)
 }
 
 // with calls f with the object behind p and reports whether it succeeded; why not

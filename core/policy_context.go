@@ -12,12 +12,13 @@ import (
 //
 // A method that fails during the call has denied the event that the function decides,
 // whatever the function returns, and put the error into the result's log: a function that
-// takes something for restricted can't go on allowing. The effects are not built yet, so
-// each method fails, and errors.Is finds [ErrNotBuilt] in its error.
+// takes something for restricted can't go on allowing. After the call each changes nothing
+// and fails with [ErrReturned], which is logged too while the run goes on. The effects
+// of some are not built yet: these fail, and errors.Is finds [ErrNotBuilt] in the error.
 type Context struct {
 	live    *dynamic
 	enforce enforcer
-	logf    func(string, ...any)
+	logf    func(string, ...any) // does not keep the run: a binding keeps contexts
 	unbuilt map[effect]string
 
 	mu     sync.Mutex // guards what follows
@@ -106,18 +107,22 @@ func (c *Context) Fail(why error) {
 
 // fail notes a failure of a call. c.mu is held.
 func (c *Context) fail(why error) {
-	if c.open {
+	switch {
+	case c.open:
 		c.failed = true
 		c.logf("%v, which denies the event", why)
+	case c.logf != nil: // it had a call
+		c.logf("%v", why)
 	}
 }
 
-var errReturned = errors.New("the callback of this context has returned")
+// ErrReturned says that a [Context] is of a call that is over.
+var ErrReturned = errors.New("the callback of this context has returned")
 
 func (c *Context) change(method string, e effect, f func(*dynamic) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	err := errReturned
+	err := ErrReturned
 	if c.open {
 		if needs, ok := c.unbuilt[e]; ok {
 			err = notBuilt(needs)
@@ -137,7 +142,7 @@ func (c *Context) change(method string, e effect, f func(*dynamic) error) error 
 func (c *Context) close(v Verdict) Verdict {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.open = false
+	c.open, c.live = false, nil
 	if c.failed && v.errno() == 0 {
 		return Deny
 	}

@@ -23,8 +23,8 @@ const (
 	ExecRan     = handler.ExecRan     // the program that was approved runs
 	ExecBecame  = handler.ExecBecame  // something else, such as a script's interpreter: the process's next record
 	ExecFailed  = handler.ExecFailed  // allowed, and the kernel returned an error
-	ExecKilled  = handler.ExecKilled  // at the exec stop: it had become something that was not allowed
-	ExecEnded   = handler.ExecEnded   // allowed; the task or the sandbox ended before it was done
+	ExecKilled  = handler.ExecKilled  // by a verdict: at the exec stop it was something that was not allowed
+	ExecEnded   = handler.ExecEnded   // the task or the sandbox ended before it was judged or done
 	ExecAllowed = handler.ExecAllowed // without its arguments: what came of it is not known
 )
 

@@ -1,7 +1,6 @@
 package core
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -108,30 +107,6 @@ func (p *Plan) Run(cmd Command, timeout time.Duration) (*Result, error) {
 	}
 	s.collect(deadline)
 	return s.result, s.err
-}
-
-// RunContext runs cmd as Run does, until ctx is done: then the sandbox is killed, and the
-// result, with the output up to then, comes with the cause of ctx.
-func (p *Plan) RunContext(ctx context.Context, cmd Command) (*Result, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, context.Cause(ctx)
-	}
-	s, err := p.Spawn(cmd)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	stop := context.AfterFunc(ctx, func() {
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			s.timedOut.Store(true)
-		}
-		_ = s.Kill()
-	})
-	r, err := s.Wait(0)
-	if !stop() && err == nil && r.Reason != Exited {
-		err = context.Cause(ctx)
-	}
-	return r, err
 }
 
 // RunInteractive runs cmd on the host's own standard streams, gives it the
@@ -275,12 +250,19 @@ func (s *Sandbox) stepError(m warden.Message) error {
 	case warden.StepCwd:
 		e.Path = s.plan.cwd
 	}
-	if m.Step == warden.StepExec && s.firstDenied.Load() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return fmt.Errorf("%w (%s)", e, strings.Join(append([]string{"policy_fn denied it"}, s.log...), "; "))
+	if m.Step != warden.StepExec {
+		return e
 	}
-	return e
+	var why []string
+	if s.firstDenied.Load() {
+		why = append(why, "policy_fn denied it")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if why = append(why, s.log...); len(why) == 0 {
+		return e
+	}
+	return fmt.Errorf("%w (%s)", e, strings.Join(why, "; "))
 }
 
 // check refuses what no policy is needed to refuse.
@@ -425,8 +407,10 @@ func (s *Sandbox) Wait(timeout time.Duration) (*Result, error) {
 }
 
 // Close kills the sandbox if it runs, reaps it and frees what it holds. It may be
-// called more than once. It does not wait for a PolicyFn that is still running.
+// called more than once. It does not wait for a PolicyFn that is still running, and asks
+// none in a run that was to be stepped and never was.
 func (s *Sandbox) Close() {
+	s.attending.Do(func() {})
 	s.warden.Kill()
 	s.await(0)
 	s.closeOwn()
@@ -453,6 +437,7 @@ func (s *Sandbox) finish(r *Result, err error) {
 	}
 	s.release()
 	if s.verdicts != nil {
+		s.exec.Over()
 		s.verdicts.close(s.onClose)
 	} else {
 		s.onClose()

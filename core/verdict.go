@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"weak"
 
 	"github.com/sandlock/sandlock/core/internal/handler"
 	"github.com/sandlock/sandlock/core/internal/notify"
@@ -18,8 +19,13 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 	if s.plan.trapsListen {
 		hs[unix.SYS_LISTEN] = handler.NewListen(s.plan.mayListen, s.logf).Handle
 	}
-	timeout := s.plan.policyTimeout
-	s.verdicts = &dispatcher{fn: s.plan.policyFn, timeout: timeout, live: newDynamic(s.plan.ceilings()), enforce: s.warden, logf: s.logf}
+	timeout, weakly := s.plan.policyTimeout, weak.Make(s)
+	logf := func(format string, args ...any) {
+		if s := weakly.Value(); s != nil {
+			s.logf(format, args...)
+		}
+	}
+	s.verdicts = &dispatcher{fn: s.plan.policyFn, timeout: timeout, live: newDynamic(s.plan.ceilings()), enforce: s.warden, logf: logf}
 	s.records = &records{execs: s.plan.recordExecs}
 	s.exec = &handler.Exec{
 		Recorder: s.records,
@@ -91,8 +97,8 @@ type dispatcher struct {
 	enforce  enforcer
 	timeout  time.Duration // of a verdict, 0 none
 	listener *notify.Listener
-	logf     func(string, ...any)
-	bell     sys.Bell // rung when the queue or closed has changed
+	logf     func(string, ...any) // does not keep the run, as a Context that a binding keeps would
+	bell     sys.Bell             // rung when the queue or closed has changed
 
 	mu      sync.Mutex // guards what follows
 	queue   []*question

@@ -141,9 +141,11 @@ typedef struct sandlock_event {
  *
  * Callbacks run on one thread of the library per sandbox, one at a time for that
  * sandbox, never on the caller's thread; two runs of one policy call it at the same
- * time. A callback must not wait for or free its own run. One that has not returned
- * after policy_timeout has denied, and later events of that run are denied at once
- * until it returns. */
+ * time. These threads serve one run after the other, and those that are left do not end
+ * before the host: destructors of thread-local storage that a callback makes there
+ * (pthread_key_create(3), thread_local) may never run. A callback must not wait for or
+ * free its own run. One that has not returned after policy_timeout has denied, and later
+ * events of that run are denied at once until it returns. */
 typedef int32_t (*sandlock_policy_fn_t)(const sandlock_event_t *event, sandlock_ctx_t *ctx, void *user_data);
 
 /* The same, for languages whose callbacks can throw: *verdict is -1 when the
@@ -164,8 +166,9 @@ typedef void (*sandlock_policy_callback_t)(void *user_data, const sandlock_event
  * failed, that says why, so does a line of the result's log, and the event that ctx was
  * made for is denied, whatever the callback returns (with EPERM, unless it denies with an
  * errno of its own): a callback that takes something for restricted does not go on
- * allowing. A ctx that is none denies the event of the callback that runs on the calling
- * thread, if one does.
+ * allowing. A ctx that is none, or whose callback has returned, denies the event of the
+ * callback that runs on the calling thread, if one does; the latter is a line of its own
+ * run's log besides, while that goes on.
  *
  * ctx is borrowed, valid until its callback returns. Strings are copied; a NULL in place
  * of one is an error. ips are count exact addresses, at most 1,024, IPv4 or IPv6, without

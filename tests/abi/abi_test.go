@@ -154,6 +154,9 @@ func TestCallback(t *testing.T) { silent(t, build(t, "callback", true)) }
 // TestContext changes policies from callbacks.
 func TestContext(t *testing.T) { silent(t, build(t, "context", true)) }
 
+// TestStale uses contexts late and from other threads, and a run without any step.
+func TestStale(t *testing.T) { silent(t, build(t, "stale", true)) }
+
 // TestDrop counts how often the user data of policy functions is dropped, and when.
 func TestDrop(t *testing.T) {
 	silent(t, build(t, "drop", true))
@@ -178,7 +181,7 @@ func TestAddressSanitizer(t *testing.T) {
 	t.Setenv("ASAN_OPTIONS", "detect_leaks=0:abort_on_error=1")
 	nofile := limits(t)
 	for _, argv := range [][]string{{"abuse"}, {"callback"}, {"context"}, {"dlopen", library}, {"drop"}, {"drop.cc"}, {"errors", t.TempDir()},
-		{"fork", library}, {"life", t.TempDir()}, append([]string{"many", "2"}, nofile...), {"output"}, {"setters"}} {
+		{"fork", library}, {"life", t.TempDir()}, append([]string{"many", "2"}, nofile...), {"output"}, {"setters"}, {"stale"}} {
 		t.Run(argv[0], func(t *testing.T) {
 			output(t, "", append([]string{build(t, argv[0], argv[0] != "dlopen", "-g", "-fsanitize=address")}, argv[1:]...)...)
 		})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import random
 import subprocess
 import sys
 from typing import List, NamedTuple
@@ -24,7 +25,7 @@ class Holdings(NamedTuple):
 
     @classmethod
     def parse(cls, line: str) -> Holdings:
-        descriptors, threads, children, memory = line.split()
+        descriptors, threads, children, memory = line.rsplit(maxsplit=3)
         return cls(descriptors, int(threads), children, int(memory))
 
 
@@ -43,12 +44,31 @@ def test_nothing_is_left(language: str, tmp_path: pathlib.Path) -> None:
     done = subprocess.run([*host, RUNS], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True, env={**os.environ, "PYTHONPATH": str(ROOT / "python" / "src")})
     assert done.returncode == 0, done.stderr
-    before, after = map(Holdings.parse, done.stdout.splitlines())
     assert done.stderr == ""
+    assert_same(*map(Holdings.parse, done.stdout.splitlines()))
+
+
+def assert_same(before: Holdings, after: Holdings) -> None:
     assert after.descriptors == before.descriptors
     assert after.threads <= before.threads + 2
     assert (before.children, after.children) == ("none", "none")
     assert after.memory <= before.memory + 5 * 1024
+
+
+def test_mixed_soak(capsys: pytest.CaptureFixture[str]) -> None:
+    """For SANDLOCK_SOAK_SECONDS; SANDLOCK_SOAK_SEED draws the same once more."""
+    seconds = float(os.environ.get("SANDLOCK_SOAK_SECONDS") or (600 if os.environ.get("SANDLOCK_SOAK") else 5))
+    seed = os.environ.get("SANDLOCK_SOAK_SEED") or str(random.SystemRandom().randrange(1 << 32))
+    # The program itself says what hangs, long before this is over.
+    done = subprocess.run([sys.executable, str(HERE / "soak.py"), str(seconds), seed], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=seconds + 3600,
+                          env={**os.environ, "PYTHONPATH": str(ROOT / "python" / "src")})
+    assert (done.returncode, done.stderr) == (0, ""), (seed, done)
+    said_seed, before, after, *ran = done.stdout.splitlines()
+    with capsys.disabled():
+        print(f"\n{said_seed}, {seconds:g} s:", ", ".join(ran))
+    assert_same(Holdings.parse(before), Holdings.parse(after))
+    assert all(int(line.split()[1]) > 0 for line in ran) or seconds < 60, ran
 
 
 # Ways of a host with its children that are none of the library's business.

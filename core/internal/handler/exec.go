@@ -103,7 +103,7 @@ type approval struct {
 	argv    commandLine // what was approved
 
 	silent     bool        // not judged: followed for the sake of the judged ones
-	record     int         // set on the deciding thread, before an answer that allows
+	entry      entry       // a silent one's is never added
 	unreadable atomic.Bool // the arguments are
 
 	thaw func() // cancels the deadline of the freeze, guarded by Exec.mu
@@ -115,6 +115,7 @@ func (e *Exec) Handle(r *notify.Request) {
 	if r.Data.Nr == unix.SYS_EXECVEAT {
 		a.syscall, a.argvAt = "execveat", r.Data.Args[2]
 	}
+	a.entry.begin(e.Recorder)
 	r.Listener().Hold()
 	if e.Blind && r.Claim() {
 		if r.Data.Nr == e.Silent {
@@ -134,6 +135,7 @@ func (e *Exec) Handle(r *notify.Request) {
 		case a.unreadable.Load() && e.Weak && r.Claim():
 			e.askBlind(a)
 		case errno != 0:
+			a.entry.settle(ExecDenied)
 			r.Errno(errno)
 			r.Listener().Release()
 		default:
@@ -162,7 +164,7 @@ func (e *Exec) decode(a *approval) (*ExecEvent, unix.Errno) {
 	}
 	a.task, a.argv = task, remember(argv)
 	ev := &ExecEvent{Syscall: a.syscall, PID: task.tgid, PPID: task.ppid, Argv: argv}
-	a.record = e.Recorder.Add(ev, ExecDenied)
+	a.entry.add(ev)
 	return ev, 0
 }
 
@@ -174,26 +176,29 @@ func (e *Exec) approveSilent(a *approval) {
 		a.r.Listener().Release()
 		return
 	}
-	a.task, a.record = task, -1
+	a.task = task
 	e.approve(a)
 }
 
 // askBlind has a claimed request judged without its arguments. Allowed, the kernel reads
 // them again, whatever they are by then.
 func (e *Exec) askBlind(a *approval) {
+	var blind entry // beside that of an exec that could not be traced
+	blind.begin(e.Recorder)
 	e.Decider.Ask(func() (*ExecEvent, unix.Errno) {
 		task, err := readTask(a.r.TID)
 		if err != nil || !a.r.Valid() {
 			return nil, unix.EPERM
 		}
 		ev := &ExecEvent{Syscall: a.syscall, PID: task.tgid, PPID: task.ppid}
-		a.record = e.Recorder.Add(ev, ExecDenied)
+		blind.add(ev)
 		return ev, 0
 	}, func(errno unix.Errno) {
 		if errno != 0 {
+			blind.settle(ExecDenied)
 			a.r.AnswerClaimed(0, errno)
 		} else {
-			e.Recorder.Settle(a.record, ExecAllowed)
+			blind.settle(ExecAllowed)
 			a.r.ContinueClaimed()
 		}
 		a.r.Listener().Release()
@@ -204,7 +209,6 @@ func (e *Exec) askBlind(a *approval) {
 func (e *Exec) approve(a *approval) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.Recorder.Settle(a.record, ExecEnded)
 	e.waiting = append(e.waiting, a)
 	e.fly()
 }
@@ -307,7 +311,7 @@ func (e *Exec) deny(a *approval, why string, args ...any) {
 		return
 	}
 	e.stopDeadline(a)
-	e.Recorder.Settle(a.record, ExecDenied)
+	a.entry.settle(ExecDenied)
 	_ = e.Tracer.Thaw(a.r.ID)
 	a.r.AnswerClaimed(0, unix.EPERM)
 	if why != "" {
@@ -336,7 +340,7 @@ func (e *Exec) Outcome(m warden.Message) {
 		_ = e.Tracer.Refuse(m.ID) // nobody waits for it: it may not run
 	case a == nil:
 	case m.Type == warden.Exec && (a.silent || flaw.Unproved):
-		e.settle(a, true)
+		e.settle(a, &a.entry, ExecRan, "")
 	case m.Type == warden.Exec:
 		e.prove(a, m.PID)
 	case m.Type == warden.Frozen:
@@ -356,13 +360,13 @@ func (e *Exec) over(a *approval, m warden.Message) {
 	e.stopDeadline(a)
 	switch {
 	case m.Type == warden.Ran:
-		e.Recorder.Settle(a.record, ExecRan)
+		a.entry.settle(ExecRan)
 	case m.Reason == warden.ExecFailed:
-		e.Recorder.Settle(a.record, ExecFailed)
+		a.entry.settle(ExecFailed)
 	case m.Reason == warden.ExecRefused && a.silent:
 		a.r.ContinueClaimed()
 	case m.Reason == warden.ExecRefused:
-		e.Recorder.Settle(a.record, ExecDenied)
+		a.entry.settle(ExecDenied)
 		if e.Weak {
 			delete(e.flying, a.r.ID)
 			e.fly()
@@ -383,49 +387,71 @@ func (e *Exec) over(a *approval, m warden.Message) {
 func (e *Exec) prove(a *approval, pid int32) {
 	argv, err := readCmdline(pid)
 	switch {
+	case errors.Is(err, errEnded):
+		e.settle(a, &a.entry, ExecEnded, "")
+		return
 	case err != nil:
-		e.Log("process %d killed: its arguments can't be read after its exec: %v", pid, err)
-		e.Recorder.Settle(a.record, ExecKilled)
-		e.settle(a, false)
+		e.settle(a, &a.entry, ExecKilled, "process %d killed: its arguments can't be read after its exec: %v", pid, err)
 		return
 	case a.argv.is(argv):
-		e.Recorder.Settle(a.record, ExecRan)
-		e.settle(a, true)
+		e.settle(a, &a.entry, ExecRan, "")
 		return
 	}
-	e.Recorder.Settle(a.record, ExecBecame)
-	became := -1
+	var became entry
+	became.begin(e.Recorder)
+	var ended atomic.Bool
 	// Read again when its turn comes, and not kept until then.
 	e.Decider.Ask(func() (*ExecEvent, unix.Errno) {
 		argv, err := readCmdline(pid)
 		if err != nil {
+			ended.Store(errors.Is(err, errEnded))
 			return nil, unix.EPERM
 		}
 		task, _ := readTask(uint32(pid))
 		ev := &ExecEvent{Syscall: a.syscall, PID: uint32(pid), PPID: task.ppid, Argv: argv}
-		became = e.Recorder.Add(ev, ExecKilled)
+		a.entry.settle(ExecBecame)
+		became.add(ev)
 		return ev, 0
 	}, func(errno unix.Errno) {
-		if errno == 0 {
-			e.Recorder.Settle(became, ExecRan)
-		} else {
-			e.Log("process %d killed: %s became something that was not allowed", pid, a.argv.brief)
+		switch {
+		case ended.Load():
+			e.settle(a, &became, ExecEnded, "")
+		case errno == 0:
+			e.settle(a, &became, ExecRan, "")
+		default:
+			e.settle(a, &became, ExecKilled, "process %d killed: %s became something that was not allowed", pid, a.argv.brief)
 		}
-		e.settle(a, errno == 0)
 	})
 }
 
-func (e *Exec) settle(a *approval, allow bool) {
+// settle ends the stop of a: what has become of it is what n says from now on, and why, if
+// not "", is logged. If a has ended meanwhile, that is what there is to say, and has been
+// said. Before the order, since the run may be over right after it. An order that can't be
+// given means that the tracer is gone, and the kernel has killed what it traced
+// (PTRACE_O_EXITKILL).
+func (e *Exec) settle(a *approval, n *entry, what ExecOutcome, why string, args ...any) {
 	order := e.Tracer.Refuse
-	if allow {
+	if what == ExecRan {
 		order = e.Tracer.Release
 	}
-	// An order that can't be given means that the tracer is gone, and the kernel
-	// has killed what it traced (PTRACE_O_EXITKILL).
-	_ = order(a.r.ID)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.flying[a.r.ID] == a {
-		e.landed(a)
+	if e.flying[a.r.ID] != a {
+		return
 	}
+	if !n.settle(what) {
+		a.entry.settle(what) // it was no event, and has no record of its own
+	}
+	if why != "" {
+		e.Log(why, args...)
+	}
+	_ = order(a.r.ID)
+	e.landed(a)
+}
+
+// Over is told when every task of the sandbox is dead: what flies has ended.
+func (e *Exec) Over() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.flying, e.waiting = nil, nil
 }

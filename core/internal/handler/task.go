@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/sandlock/sandlock/core/internal/sys"
+	"golang.org/x/sys/unix"
 )
 
 // task is what proc_pid_status(5) says of a thread.
@@ -35,14 +36,21 @@ func readTask(tid uint32) (task, error) {
 	return t, nil
 }
 
+var errEnded = errors.New("the task has ended")
+
 // readCmdline returns the arguments in memory of a task that is stopped after
-// its exec: what they are, since nobody else has that memory yet.
+// its exec: what they are, since nobody else has that memory yet. errEnded: it was killed
+// there. One that ends has no memory, and so an empty list, which an exec never leaves:
+// get_task_cmdline() of the kernel's fs/proc/base.c, and execve(2) about Linux 5.18.
 func readCmdline(pid int32) ([]string, error) {
 	b, err := sys.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid), maxArgTotal)
-	if err != nil {
+	switch {
+	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) || err == nil && len(b) == 0:
+		return nil, errEnded
+	case err != nil:
 		return nil, err
 	}
-	if len(b) == 0 || b[len(b)-1] != 0 {
+	if b[len(b)-1] != 0 {
 		return nil, fmt.Errorf("cmdline of %d bytes is not a list of strings", len(b))
 	}
 	var argv []string

@@ -113,7 +113,7 @@ int main(void)
 		{ allow_null, "allow_path", 0, 0, EPERM },
 		{ no_ctx, "NULL", 0, 0, EPERM },
 		{ wrong_ctx, "not one of this library", 0, 0, EPERM },
-		{ kept_ctx, "the handle was freed", 0, 0, EPERM },
+		{ kept_ctx, "deny_path: the callback of this context has returned", 0, 0, EPERM },
 		{ by_thread, "deny_path: not built yet", 1, 0, EPERM },
 		{ nothing, NULL, 0, 0, 0 },
 		{ nothing, NULL, 0, -2, 0 },
@@ -128,7 +128,7 @@ int main(void)
 	}
 	/* Outside a callback there is nothing to deny, but still a reason. */
 	deny(kept);
-	SAYS("the handle was freed");
+	SAYS("deny_path: the callback of this context has returned");
 	deny(NULL);
 	SAYS("NULL");
 	return 0;
