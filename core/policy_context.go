@@ -142,7 +142,7 @@ func (c *Context) change(method string, e effect, f func(*dynamic) error) error 
 func (c *Context) close(v Verdict) Verdict {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.open, c.live = false, nil
+	c.open, c.live, c.enforce = false, nil, nil
 	if c.failed && v.errno() == 0 {
 		return Deny
 	}

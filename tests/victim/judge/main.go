@@ -29,6 +29,8 @@ func run() error {
 		return err
 	}
 	p := core.NewPolicy()
+	// As policy of tests/attacks.
+	p.AllowDegraded = []core.Protection{core.FSRefer, core.FSTruncate, core.NetTCP, core.FSIoctlDev, core.SignalScope, core.AbstractUnixSocketScope}
 	if os.Getenv("SANDLOCK_VICTIMS") != "" {
 		p.MaxProcesses = nil
 	}
