@@ -28,9 +28,11 @@ type Sandbox struct {
 	onClose func()
 	warden  *warden.Warden
 	pid     atomic.Int32
-	killer  int // pid of the warden's killer
+	command int // pidfd of the command, -1 while only the warden knows it
+	killer  int // pid of the warden's killer, 0 while only the warden knows it
 
 	listener *notify.Listener // nil when nothing is trapped
+	patience time.Duration    // for its end
 	exec     *handler.Exec
 	verdicts *dispatcher
 	records  *records
@@ -43,6 +45,7 @@ type Sandbox struct {
 
 	started     time.Time // of the command, or of the run that it is parked in
 	timedOut    atomic.Bool
+	warned      atomic.Bool // the time is over, and SIGTERM was sent
 	firstDenied atomic.Bool // policy_fn denied the command itself
 	// killedBecause says why the command was killed at an exec stop: a string.
 	killedBecause atomic.Value
@@ -110,8 +113,9 @@ func (p *Plan) Run(cmd Command, timeout time.Duration) (*Result, error) {
 	return s.result, s.err
 }
 
-// RunContext runs cmd as Run does, until ctx is done: then the sandbox is killed, and the
-// result, with the output up to then, comes with the cause of ctx.
+// RunContext runs cmd as Run does, until ctx is done: then the sandbox is ended, as at a
+// timeout when that was its deadline, else killed; and the result, with the output up to
+// then, comes with the cause of ctx.
 func (p *Plan) RunContext(ctx context.Context, cmd Command) (*Result, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
@@ -122,10 +126,11 @@ func (p *Plan) RunContext(ctx context.Context, cmd Command) (*Result, error) {
 	}
 	defer s.Close()
 	stop := context.AfterFunc(ctx, func() {
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			s.timedOut.Store(true)
+		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			_ = s.Kill()
+		} else if again := s.expire(); !again.IsZero() {
+			time.AfterFunc(time.Until(again), func() { s.expire() }) // nothing, when it is over
 		}
-		_ = s.Kill()
 	})
 	r, err := s.Wait(0)
 	if !stop() && err == nil && r.Reason != Exited {
@@ -149,7 +154,7 @@ func (p *Plan) RunInteractive(cmd Command) (int, error) {
 // launch does all but the collecting. Only a background run is parked before its
 // exec.
 func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
-	s := &Sandbox{plan: p, collector: by, done: -1, epoll: -1, onClose: cmd.OnClose}
+	s := &Sandbox{plan: p, collector: by, patience: endPatience, command: -1, done: -1, epoll: -1, onClose: cmd.OnClose}
 	s.out, s.errs = newStream(), newStream()
 	park := by == background
 	if s.onClose == nil {
@@ -240,6 +245,7 @@ func (s *Sandbox) awaitCreated() error {
 	}
 	s.pid.Store(m.PID)
 	s.killer = int(m.Killer)
+	s.holdCommand()
 	if !s.plan.traps {
 		return nil
 	}
@@ -352,7 +358,7 @@ func (s *Sandbox) Resume() error { return s.signalAll(s.warden.Resume, unix.SIGC
 
 func (s *Sandbox) signalAll(byKiller func() error, sig unix.Signal) error {
 	if !s.plan.scopeSignal {
-		return signalDescendants(s.warden.PID(), s.killer, sig)
+		return signalDescendants(s.warden.PID(), sig)
 	}
 	if err := byKiller(); err != nil {
 		return errOver
@@ -384,7 +390,7 @@ func (s *Sandbox) PollFD() (int, error) {
 }
 
 // await waits for the end of the run, at most for timeout unless it is 0; then it
-// kills the sandbox, and on.
+// ends the sandbox, and on.
 func (s *Sandbox) await(timeout time.Duration) {
 	var deadline time.Time
 	if timeout > 0 {
@@ -404,16 +410,15 @@ func (s *Sandbox) await(timeout time.Duration) {
 		}
 	default:
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		if !pollUntil(fds, deadline) {
-			s.timedOut.Store(true)
-			s.warden.Kill()
-			pollUntil(fds, time.Time{})
+		for !pollUntil(fds, deadline) {
+			deadline = s.expire()
 		}
 	}
 }
 
-// Wait blocks until the run is over. timeout 0 is no limit; when it expires the
-// sandbox is killed and the result says TimedOut. Later calls return the same.
+// Wait blocks until the run is over. timeout 0 is no limit; when it expires the sandbox
+// is killed, after the policy's TermGrace, and the result says TimedOut. Later calls return
+// the same.
 func (s *Sandbox) Wait(timeout time.Duration) (*Result, error) {
 	s.await(timeout)
 	s.mu.Lock()
@@ -448,8 +453,8 @@ func (s *Sandbox) closeOwn() {
 
 // finish publishes the outcome and gives back all but the done descriptor.
 func (s *Sandbox) finish(r *Result, err error) {
-	if s.listener != nil {
-		s.listener.Wait()
+	if s.listener != nil && !s.listener.Wait(s.patience) {
+		s.logf("a thread of the library is left: it waits for a task that could not be ended")
 	}
 	s.release()
 	if s.verdicts != nil {
@@ -482,6 +487,7 @@ func (s *Sandbox) release() {
 		s.warden.Reap()
 		s.warden.Close()
 	}
+	s.dropCommand()
 	if s.terminal != nil {
 		s.terminal.restore()
 	}
