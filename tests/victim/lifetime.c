@@ -5,6 +5,7 @@
  *   stopped N   the same, but all stop themselves
  *   moving N    N chains of tasks that fork and exit, for ever; stays
  *   leaving N   the same, but exits
+ *   session N   N children that stay, in the command's session, and stays
  *   traced      exits while a child of its own traces it, so that its parent can't reap it */
 #include "try.h"
 
@@ -63,10 +64,12 @@ int main(int argc, char **argv)
 	for (int i = 0; i < n; i++) {
 		pid_t pid = fork();
 		if (pid > 0) {
-			waitpid(pid, NULL, 0);
+			if (strcmp(mode, "session") != 0)
+				waitpid(pid, NULL, 0);
 			continue;
 		}
-		daemonize();
+		if (strcmp(mode, "session") != 0)
+			daemonize();
 		ready();
 		if (!strcmp(mode, "moving") || !strcmp(mode, "leaving"))
 			while (fork() <= 0)

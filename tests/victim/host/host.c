@@ -1,6 +1,7 @@
-/* host WORD VICTIM: a host that runs sandboxes for ever, to be killed. Descriptor 0 is
- * the pipe that the victims hold. WORD "fork": a forked child of it lives on, and holds
- * copies of all that it had. */
+/* host WORD VICTIM [MODE]: a host that runs sandboxes for ever, to be killed. Descriptor 0
+ * is the pipe that the victims hold. WORD "fork": a forked child of it lives on, and holds
+ * copies of all that it had. WORD "one": it runs one, of the given MODE, and prints its
+ * command's pid. */
 #include <sandlock.h>
 
 #include <stdio.h>
@@ -27,7 +28,7 @@ static void child_lives_on(void)
 int main(int argc, char **argv)
 {
 	static const char *const readable[] = { "/usr", "/lib", "/lib64", "/bin" };
-	const char *const command[] = { argc > 2 ? argv[2] : "", "daemons", "3" };
+	const char *const command[] = { argc > 2 ? argv[2] : "", argc > 3 ? argv[3] : "daemons", "3" };
 	sandlock_sandbox_t *policies[2];
 	int i, fork_too = argc > 1 && strcmp(argv[1], "fork") == 0;
 	uint32_t protection;
@@ -47,6 +48,17 @@ int main(int argc, char **argv)
 			fprintf(stderr, "%s\n", why);
 			return 1;
 		}
+	}
+	if (argc > 1 && strcmp(argv[1], "one") == 0) {
+		sandlock_handle_t *h = sandlock_spawn(policies[1], NULL, command, 3, 0, SANDLOCK_SPAWN_PARKED, NULL);
+		if (h == NULL || sandlock_start(h) != 0) {
+			fprintf(stderr, "%s\n", sandlock_last_error());
+			return 1;
+		}
+		printf("%d\n", (int)sandlock_handle_pid(h));
+		fflush(stdout);
+		for (;;)
+			pause();
 	}
 	printf("ready\n");
 	fflush(stdout);
