@@ -82,6 +82,7 @@ static void bad_builder(sandlock_builder_t *b)
 	BAD(b, sandlock_sandbox_builder_policy_callback(b, allow_out, NULL, NULL) == b);
 	BAD(b, sandlock_sandbox_builder_policy_events(b, "execve") == b);
 	BAD(b, sandlock_sandbox_builder_policy_timeout(b, 10) == b);
+	BAD(b, sandlock_sandbox_builder_term_grace(b, 10) == b);
 	BAD(b, sandlock_sandbox_builder_argv_safety(b, 1) == b);
 	BAD(b, sandlock_sandbox_builder_record_execs(b, true) == b);
 	BAD(b, sandlock_sandbox_build(b, &err, &why) == NULL && err == -1);
@@ -115,6 +116,7 @@ static void bad_run(sandlock_handle_t *h)
 	BAD(h, sandlock_handle_pid(h) == 0);
 	BAD(h, sandlock_handle_pollfd(h) == -1);
 	BAD(h, sandlock_handle_kill(h) == -1);
+	BAD(h, sandlock_handle_expire(h) == -1);
 	BAD(h, sandlock_handle_pause(h) == -1);
 	BAD(h, sandlock_handle_resume(h) == -1);
 	BAD(h, sandlock_handle_wait(h) == NULL);

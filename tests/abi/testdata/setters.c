@@ -64,6 +64,7 @@ int main(void)
 	SAME("{\"disable\": [\"signal-scope\"]}", disable, SANDLOCK_PROTECTION_SIGNAL_SCOPE);
 	SAME("{\"policy_events\": [\"execveat\"]}", policy_events, "execveat");
 	SAME("{\"policy_events\": []}", policy_events, "");
+	SAME("{\"term_grace\": 1.5}", term_grace, 1500);
 	SAME("{\"policy_timeout\": 1.5}", policy_timeout, 1500);
 	SAME("{\"cwd\": \"/\"}", json, "{\"cwd\": \"/\"}", 12);
 
