@@ -1,10 +1,8 @@
 package attacks
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strconv"
@@ -29,6 +27,8 @@ func newLife(t *testing.T) *life {
 	t.Cleanup(func() { r.Close(); w.Close() })
 	return &life{r, w}
 }
+
+func (l *life) close() { l.r.Close(); l.w.Close() }
 
 // await reads until n tasks have said that they are ready.
 func (l *life) await(t *testing.T, n int) {
@@ -274,57 +274,4 @@ func TestEndings(t *testing.T) {
 			reap()
 		})
 	})
-}
-
-// hostRounds is how often a host is killed.
-func hostRounds() int {
-	if os.Getenv("SANDLOCK_SOAK") != "" {
-		return 1_000
-	}
-	return max(rounds()/20, 10)
-}
-
-// A SIGKILL of the host at any moment leaves nothing; a forked child of the host, which
-// holds copies of all its descriptors, doesn't keep a sandbox alive.
-func TestHostKilled(t *testing.T) {
-	bothUsers(t, func(t *testing.T) {
-		for _, mode := range []string{"plain", "fork"} {
-			t.Run(mode, func(t *testing.T) {
-				reap := reapAll(t)
-				for range hostRounds() {
-					l := newLife(t)
-					cmd := exec.Command(victim("host"), mode, victim("lifetime"))
-					cmd.Stdin, cmd.Stderr = l.w, os.Stderr
-					out, err := cmd.StdoutPipe()
-					if err != nil {
-						t.Fatal(err)
-					}
-					if err := cmd.Start(); err != nil {
-						t.Fatal(err)
-					}
-					if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-						t.Fatal(line, err)
-					}
-					// The moment is to be random; nothing waits for it.
-					time.Sleep(time.Duration(rand.IntN(20_000)) * time.Microsecond)
-					cmd.Process.Kill()
-					cmd.Wait()
-					l.awaitEnd(t)
-					if mode == "fork" {
-						killHosts(t)
-					}
-					reap()
-				}
-			})
-		}
-	})
-}
-
-// killHosts kills the forked children of the host: those that are still its program.
-func killHosts(t *testing.T) {
-	for _, pid := range children(os.Getpid()) {
-		if exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); exe == victim("host") {
-			unix.Kill(pid, unix.SIGKILL)
-		}
-	}
 }
