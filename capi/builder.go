@@ -143,11 +143,6 @@ func goBuilderNumber(p *C.sandlock_builder_t, field C.int, value C.uint64_t) *C.
 		case C.FIELD_NUM_CPUS:
 			n := uint32(v)
 			policy.NumCPUs = &n
-		case C.FIELD_TERM_GRACE:
-			if v > maxTimeout {
-				return fmt.Errorf("term_grace: %d ms: too long; 0 is none", v)
-			}
-			policy.TermGrace = time.Duration(v) * time.Millisecond
 		case C.FIELD_MAX_OUTPUT:
 			policy.MaxOutput = v
 		case C.FIELD_NO_COREDUMP:
@@ -169,6 +164,11 @@ func goBuilderNumber(p *C.sandlock_builder_t, field C.int, value C.uint64_t) *C.
 				return fmt.Errorf("policy_timeout: %d ms: too long; 0 waits for ever", v)
 			}
 			policy.PolicyTimeout = time.Duration(v) * time.Millisecond
+		case C.FIELD_TERM_GRACE:
+			if v > maxTimeout {
+				return fmt.Errorf("term_grace: %d ms: too long; 0 is none", v)
+			}
+			policy.TermGrace = time.Duration(v) * time.Millisecond
 		}
 		return nil
 	})

@@ -130,6 +130,19 @@ func goKill(h *C.sandlock_handle_t) C.int {
 	return status(with(unsafe.Pointer(h), func(r *run) error { return r.Kill() }))
 }
 
+//export goExpire
+func goExpire(h *C.sandlock_handle_t) C.int {
+	warned := C.int(-1)
+	with(unsafe.Pointer(h), func(r *run) error {
+		warned = 0
+		if r.Expire() > 0 {
+			warned = 1
+		}
+		return nil
+	})
+	return warned
+}
+
 //export goPause
 func goPause(h *C.sandlock_handle_t) C.int {
 	return status(with(unsafe.Pointer(h), func(r *run) error { return r.Pause() }))

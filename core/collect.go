@@ -68,35 +68,14 @@ func (s *stream) close() {
 	}
 }
 
-// pollUntil waits for one of fds, until the deadline unless that is zero. False:
-// the deadline has passed.
-func pollUntil(fds []unix.PollFd, deadline time.Time) bool {
-	for {
-		var timeout *unix.Timespec
-		if !deadline.IsZero() {
-			ts := unix.NsecToTimespec(int64(max(0, time.Until(deadline))))
-			timeout = &ts
-		}
-		n, err := unix.Ppoll(fds, timeout, nil)
-		if err != nil {
-			continue // EINTR: the Go runtime's own signals
-		}
-		if n > 0 || !time.Now().Before(deadline) && !deadline.IsZero() {
-			return n > 0
-		}
-	}
-}
-
 // collect reads the outputs and the warden's messages until the run is over, or
-// until the deadline, when it kills the sandbox, and on.
+// until the deadline, when it ends the sandbox, and on.
 func (s *Sandbox) collect(deadline time.Time) {
 	defer s.guard()
 	for {
 		fds, ok := s.ready(deadline)
 		if !ok {
-			deadline = time.Time{}
-			s.timedOut.Store(true)
-			s.warden.Kill()
+			deadline = s.expire()
 			continue
 		}
 		if s.take(fds) {
@@ -148,11 +127,7 @@ func (s *Sandbox) take(fds [4]unix.PollFd) (over bool) {
 	}
 	switch {
 	case err != nil:
-		s.warden.Kill()
-		s.warden.AwaitKiller()
-		s.out.drain()
-		s.errs.drain()
-		s.finish(s.outcome(unix.WaitStatus(unix.SIGKILL), warden.Message{}, err.Error()), nil)
+		s.abandoned(err)
 		return true
 	case m.Type == warden.End:
 		s.end(m)
@@ -245,7 +220,7 @@ func (s *Sandbox) outcome(status unix.WaitStatus, m warden.Message, why string) 
 		r.Limits |= LimitOutput
 	}
 	switch {
-	case status.Exited():
+	case status.Exited() && !s.warned.Load():
 		r.Reason, r.ExitCode = Exited, status.ExitStatus()
 	case s.timedOut.Load():
 		r.Reason = TimedOut

@@ -3,10 +3,12 @@ package core
 import (
 	"context"
 	"errors"
+	"time"
 )
 
-// RunContext runs cmd as Run does, until ctx is done: then the sandbox is killed, and the
-// result, with the output up to then, comes with the cause of ctx.
+// RunContext runs cmd as Run does, until ctx is done: then the sandbox is ended, as at a
+// timeout when that was its deadline, else killed; and the result, with the output up to
+// then, comes with the cause of ctx.
 func (p *Plan) RunContext(ctx context.Context, cmd Command) (*Result, error) {
 	if ctx.Err() != nil {
 		if cmd.OnClose != nil {
@@ -20,10 +22,11 @@ func (p *Plan) RunContext(ctx context.Context, cmd Command) (*Result, error) {
 	}
 	defer s.Close()
 	stop := context.AfterFunc(ctx, func() {
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			s.timedOut.Store(true)
+		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			_ = s.Kill()
+		} else if again := s.expire(); !again.IsZero() {
+			time.AfterFunc(time.Until(again), func() { s.expire() }) // nothing, when it is over
 		}
-		_ = s.Kill()
 	})
 	r, err := s.Wait(0)
 	if !stop() && err == nil && r.Reason != Exited {

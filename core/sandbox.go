@@ -27,9 +27,11 @@ type Sandbox struct {
 	onClose func()
 	warden  *warden.Warden
 	pid     atomic.Int32
-	killer  int // pid of the warden's killer
+	command int // pidfd of the command, -1 while only the warden knows it
+	killer  int // pid of the warden's killer, 0 while only the warden knows it
 
 	listener *notify.Listener // nil when nothing is trapped
+	patience time.Duration    // for its end
 	exec     *handler.Exec
 	verdicts *dispatcher
 	records  *records
@@ -42,6 +44,7 @@ type Sandbox struct {
 
 	started     time.Time // of the command, or of the run that it is parked in
 	timedOut    atomic.Bool
+	warned      atomic.Bool // the time is over, and SIGTERM was sent
 	firstDenied atomic.Bool // policy_fn denied the command itself
 	// killedBecause says why the command was killed at an exec stop: a string.
 	killedBecause atomic.Value
@@ -124,7 +127,7 @@ func (p *Plan) RunInteractive(cmd Command) (int, error) {
 // launch does all but the collecting. Only a background run is parked before its
 // exec.
 func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
-	s := &Sandbox{plan: p, collector: by, done: -1, epoll: -1, onClose: cmd.OnClose}
+	s := &Sandbox{plan: p, collector: by, patience: endPatience, command: -1, done: -1, epoll: -1, onClose: cmd.OnClose}
 	s.out, s.errs = newStream(), newStream()
 	park := by == background
 	if s.onClose == nil {
@@ -215,6 +218,7 @@ func (s *Sandbox) awaitCreated() error {
 	}
 	s.pid.Store(m.PID)
 	s.killer = int(m.Killer)
+	s.holdCommand()
 	if !s.plan.traps {
 		return nil
 	}
@@ -334,7 +338,7 @@ func (s *Sandbox) Resume() error { return s.signalAll(s.warden.Resume, unix.SIGC
 
 func (s *Sandbox) signalAll(byKiller func() error, sig unix.Signal) error {
 	if !s.plan.scopeSignal {
-		return signalDescendants(s.warden.PID(), s.killer, sig)
+		return signalDescendants(s.warden.PID(), sig)
 	}
 	if err := byKiller(); err != nil {
 		return errOver
@@ -366,7 +370,7 @@ func (s *Sandbox) PollFD() (int, error) {
 }
 
 // await waits for the end of the run, at most for timeout unless it is 0; then it
-// kills the sandbox, and on.
+// ends the sandbox, and on.
 func (s *Sandbox) await(timeout time.Duration) {
 	var deadline time.Time
 	if timeout > 0 {
@@ -386,16 +390,15 @@ func (s *Sandbox) await(timeout time.Duration) {
 		}
 	default:
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		if !pollUntil(fds, deadline) {
-			s.timedOut.Store(true)
-			s.warden.Kill()
-			pollUntil(fds, time.Time{})
+		for !pollUntil(fds, deadline) {
+			deadline = s.expire()
 		}
 	}
 }
 
-// Wait blocks until the run is over. timeout 0 is no limit; when it expires the
-// sandbox is killed and the result says TimedOut. Later calls return the same.
+// Wait blocks until the run is over. timeout 0 is no limit; when it expires the sandbox
+// is killed, after the policy's TermGrace, and the result says TimedOut. Later calls return
+// the same.
 func (s *Sandbox) Wait(timeout time.Duration) (*Result, error) {
 	s.await(timeout)
 	s.mu.Lock()
@@ -432,8 +435,8 @@ func (s *Sandbox) closeOwn() {
 
 // finish publishes the outcome and gives back all but the done descriptor.
 func (s *Sandbox) finish(r *Result, err error) {
-	if s.listener != nil {
-		s.listener.Wait()
+	if s.listener != nil && !s.listener.Wait(s.patience) {
+		s.logf("a thread of the library is left: it waits for a task that could not be ended")
 	}
 	s.release()
 	if s.verdicts != nil {
@@ -467,6 +470,7 @@ func (s *Sandbox) release() {
 		s.warden.Reap()
 		s.warden.Close()
 	}
+	s.dropCommand()
 	if s.terminal != nil {
 		s.terminal.restore()
 	}

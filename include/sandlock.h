@@ -56,8 +56,8 @@
  * THREADS
  *   Different objects may be used by any threads at once, and what is reached
  *   through a const pointer may be shared. A handle is used by one thread at a time,
- *   but for sandlock_handle_kill, sandlock_handle_pid and sandlock_handle_pollfd,
- *   which may be called at any time until the handle is freed.
+ *   but for sandlock_handle_kill, sandlock_handle_expire, sandlock_handle_pid and
+ *   sandlock_handle_pollfd, which may be called at any time until the handle is freed.
  *
  * FORK
  *   In a child of fork() that has not exec'd, every function returns its error at
@@ -246,9 +246,6 @@ sandlock_builder_t *sandlock_sandbox_builder_max_cpu(sandlock_builder_t *b, uint
 sandlock_builder_t *sandlock_sandbox_builder_num_cpus(sandlock_builder_t *b, uint32_t n);
 /* The NVIDIA devices that may be used, by index; len 0: every GPU, and /dev/dri. */
 sandlock_builder_t *sandlock_sandbox_builder_gpu_devices(sandlock_builder_t *b, const uint32_t *devices, uint32_t len);
-/* Milliseconds between SIGTERM, which every task gets when the time of a run is over, and
- * SIGKILL. 0, the default: SIGKILL at once. */
-sandlock_builder_t *sandlock_sandbox_builder_term_grace(sandlock_builder_t *b, uint64_t ms);
 
 /* RLIMIT_NOFILE, soft and hard, never above the inherited ones. Not 0. */
 sandlock_builder_t *sandlock_sandbox_builder_max_open_files(sandlock_builder_t *b, unsigned int n);
@@ -287,6 +284,9 @@ sandlock_builder_t *sandlock_sandbox_builder_policy_callback(sandlock_builder_t 
 sandlock_builder_t *sandlock_sandbox_builder_policy_events(sandlock_builder_t *b, const char *names);
 /* Milliseconds, 30,000 by default; 0 waits for ever. */
 sandlock_builder_t *sandlock_sandbox_builder_policy_timeout(sandlock_builder_t *b, uint64_t ms);
+/* Milliseconds between SIGTERM, which every task of the sandbox gets when the time of a
+ * run is over, and SIGKILL; 0, the default: SIGKILL at once. */
+sandlock_builder_t *sandlock_sandbox_builder_term_grace(sandlock_builder_t *b, uint64_t ms);
 /* Keeps what becomes of each exec that the callback is asked about: sandlock_result_execs. */
 sandlock_builder_t *sandlock_sandbox_builder_record_execs(sandlock_builder_t *b, bool v);
 /* What becomes of an exec that the callback judges and whose arguments can't be kept
@@ -361,14 +361,20 @@ int32_t sandlock_handle_pid(const sandlock_handle_t *h);
 int sandlock_handle_pollfd(const sandlock_handle_t *h);
 /* SIGKILL to every task of the sandbox; over already is success. 0 / -1. */
 int sandlock_handle_kill(sandlock_handle_t *h);
+/* Says that the time of the run is over, for a caller that keeps it by itself: the result
+ * will have the reason SANDLOCK_TIMEOUT. 0: every task got SIGKILL. 1: the policy has a
+ * term_grace, and every task got SIGTERM, and SIGCONT; this is to be called again when the
+ * grace is over, if the run is not. -1: error. */
+int sandlock_handle_expire(sandlock_handle_t *h);
 /* SIGSTOP and SIGCONT to every task of the sandbox. 0, or -1 when it is over. */
 int sandlock_handle_pause(sandlock_handle_t *h);
 int sandlock_handle_resume(sandlock_handle_t *h);
 /* Waits until the run is over. The result is owned by the caller, free with
  * sandlock_result_free; NULL: the command could not be started. Can be repeated. */
 sandlock_result_t *sandlock_handle_wait(sandlock_handle_t *h);
-/* The same for at most timeout_ms milliseconds, 0: no limit. On expiry the sandbox
- * is killed and the result has the reason SANDLOCK_TIMEOUT and the output so far. */
+/* The same for at most timeout_ms milliseconds, 0: no limit. On expiry the sandbox is
+ * killed, after the policy's term_grace, and the result has the reason SANDLOCK_TIMEOUT
+ * and the output so far. */
 sandlock_result_t *sandlock_handle_wait_timeout(sandlock_handle_t *h, uint64_t timeout_ms);
 /* The same with the result in *out. 0; -1 and NULL: no result. */
 int sandlock_handle_result(sandlock_handle_t *h, uint64_t timeout_ms, sandlock_result_t **out);

@@ -60,6 +60,11 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
 		return 1
 	}
+	// The same as another program, for a sandbox in a sandbox.
+	if out, err := exec.Command("cp", filepath.Join(dir, "host"), filepath.Join(dir, "nested")).CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
+		return 1
+	}
 	return m.Run()
 }
 
@@ -193,6 +198,8 @@ func bothUsers(t *testing.T, test func(t *testing.T)) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)
+		} else if testing.Verbose() {
+			t.Logf("%s", out)
 		}
 	})
 }

@@ -1,10 +1,8 @@
 package attacks
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strconv"
@@ -29,6 +27,8 @@ func newLife(t *testing.T) *life {
 	t.Cleanup(func() { r.Close(); w.Close() })
 	return &life{r, w}
 }
+
+func (l *life) close() { l.r.Close(); l.w.Close() }
 
 // await reads until n tasks have said that they are ready.
 func (l *life) await(t *testing.T, n int) {
@@ -274,126 +274,4 @@ func TestEndings(t *testing.T) {
 			reap()
 		})
 	})
-}
-
-// hostRounds is how often a host is killed.
-func hostRounds() int {
-	if os.Getenv("SANDLOCK_SOAK") != "" {
-		return 1_000
-	}
-	return max(rounds()/20, 10)
-}
-
-// A SIGKILL of the host at any moment leaves nothing; a forked child of the host, which
-// holds copies of all its descriptors, doesn't keep a sandbox alive.
-func TestHostKilled(t *testing.T) {
-	bothUsers(t, func(t *testing.T) {
-		for _, mode := range []string{"plain", "fork"} {
-			t.Run(mode, func(t *testing.T) {
-				reap := reapAll(t)
-				for range hostRounds() {
-					l := newLife(t)
-					cmd := exec.Command(victim("host"), mode, victim("lifetime"))
-					cmd.Stdin, cmd.Stderr = l.w, os.Stderr
-					out, err := cmd.StdoutPipe()
-					if err != nil {
-						t.Fatal(err)
-					}
-					if err := cmd.Start(); err != nil {
-						t.Fatal(err)
-					}
-					if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-						t.Fatal(line, err)
-					}
-					// The moment is to be random; nothing waits for it.
-					time.Sleep(time.Duration(rand.IntN(20_000)) * time.Microsecond)
-					cmd.Process.Kill()
-					cmd.Wait()
-					l.awaitEnd(t)
-					if mode == "fork" {
-						killHosts(t)
-					}
-					reap()
-				}
-			})
-		}
-	})
-}
-
-// killHosts kills the forked children of the host: those that are still its program.
-func killHosts(t *testing.T) {
-	for _, pid := range children(os.Getpid()) {
-		if exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); exe == victim("host") {
-			unix.Kill(pid, unix.SIGKILL)
-		}
-	}
-}
-
-// The library's own tasks killed by somebody outside: the sandbox ends with them, and
-// whoever waits for it is told.
-func TestWardenKilled(t *testing.T) {
-	bothUsers(t, func(t *testing.T) {
-		reap := reapAll(t)
-		for _, p := range []*core.Policy{policy(), judged(), walked()} {
-			for _, name := range []string{"parent", "killer"} {
-				for _, parked := range []bool{false, true} {
-					t.Run(fmt.Sprintf("%s, parked %v", name, parked), func(t *testing.T) {
-						l := newLife(t)
-						s := l.create(t, p, "stay", "10")
-						if !parked {
-							s.Start()
-							l.await(t, 11)
-						}
-						task := parentOf(t, s.PID())
-						if name == "killer" {
-							task = killerOf(t, task, s.PID())
-						}
-						if err := unix.Kill(task, unix.SIGKILL); err != nil {
-							t.Fatal(err)
-						}
-						if r, err := s.Wait(0); err == nil && r.Reason != core.Killed {
-							t.Errorf("%+v", r)
-						}
-						l.awaitEnd(t)
-						s.Close()
-						reap()
-					})
-				}
-			}
-		}
-	})
-}
-
-// parentOf is the warden's parent task: the ancestor of the command that is a child of ours.
-func parentOf(t *testing.T, pid int) int {
-	t.Helper()
-	for child := pid; child > 1; {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", child))
-		if err != nil {
-			t.Fatal(err)
-		}
-		parent, _ := strconv.Atoi(strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))[1])
-		if parent == os.Getpid() {
-			return child
-		}
-		child = parent
-	}
-	t.Fatalf("%d does not descend from this process", pid)
-	return 0
-}
-
-// killerOf is the other child of the parent that is still its program.
-func killerOf(t *testing.T, parent, command int) int {
-	t.Helper()
-	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", parent))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, child := range children(parent) {
-		if other, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", child)); child != command && other == exe {
-			return child
-		}
-	}
-	t.Fatalf("%d has no killer", parent)
-	return 0
 }

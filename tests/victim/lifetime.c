@@ -5,6 +5,8 @@
  *   stopped N   the same, but all stop themselves
  *   moving N    N chains of tasks that fork and exit, for ever; stays
  *   leaving N   the same, but exits
+ *   session N   N children that stay, in the command's session, and stays
+ *   zoo N PROG  one of each kind that might be overlooked, then runs PROG, or stays
  *   traced      exits while a child of its own traces it, so that its parent can't reap it */
 #include "try.h"
 
@@ -35,6 +37,44 @@ static void daemonize(void)
 	deaf();
 }
 
+/* Daemons that ignore all they can, one that is stopped, a zombie with its parent, one that
+ * has dropped its descriptors and its name, and a chain that forks on. */
+static int zoo(int n, char **nested)
+{
+	for (int i = 0; i < n; i++) {
+		if (fork() != 0)
+			continue;
+		daemonize();
+		switch (i % 5) {
+		case 0:
+			break;
+		case 1:
+			raise(SIGSTOP);
+			break;
+		case 2:
+			if (fork() == 0)
+				_exit(0);
+			break;
+		case 3:
+			for (int fd = 0; fd < 64; fd++)
+				close(fd);
+			prctl(PR_SET_NAME, "", 0, 0, 0);
+			break;
+		case 4:
+			for (int j = 0; j < 2000; j++)
+				if (fork() > 0)
+					_exit(0);
+		}
+		for (;;)
+			pause();
+	}
+	deaf();
+	if (nested[0])
+		execv(nested[0], nested);
+	for (;;)
+		pause();
+}
+
 static int traced(void)
 {
 	pid_t self = getpid();
@@ -60,13 +100,17 @@ int main(int argc, char **argv)
 	int n = argc > 2 ? atoi(argv[2]) : 0;
 	if (!strcmp(mode, "traced"))
 		return traced();
+	if (!strcmp(mode, "zoo"))
+		return zoo(n, argv + 3);
 	for (int i = 0; i < n; i++) {
 		pid_t pid = fork();
 		if (pid > 0) {
-			waitpid(pid, NULL, 0);
+			if (strcmp(mode, "session") != 0)
+				waitpid(pid, NULL, 0);
 			continue;
 		}
-		daemonize();
+		if (strcmp(mode, "session") != 0)
+			daemonize();
 		ready();
 		if (!strcmp(mode, "moving") || !strcmp(mode, "leaving"))
 			while (fork() <= 0)

@@ -43,7 +43,7 @@ func BenchmarkTrapped(b *testing.B) {
 				calls++
 				answer(r)
 			}}, func(err error) { b.Error(err); w.Kill() })
-			l.Wait()
+			l.Wait(time.Minute)
 			b.ReportMetric(float64(last.Sub(first).Nanoseconds())/float64(b.N), "ns/op")
 		})
 	}

@@ -30,7 +30,8 @@ type Listener struct {
 	broken   func(error)
 	over     chan struct{}
 
-	held atomic.Int32
+	held   atomic.Int32
+	ending atomic.Bool // what comes is denied, and the last to come
 
 	mu     sync.Mutex // guards what follows, and the descriptors against close
 	closed bool
@@ -56,8 +57,20 @@ func Serve(fd int, pollFirst bool, tick time.Duration, handlers map[int32]Handle
 	return l
 }
 
-// Wait returns when the service is over.
-func (l *Listener) Wait() { <-l.over }
+// Wait returns when the service is over, at the latest after limit; false: it is not. Then
+// it ends with the next notification, which is denied, or with the last task: nothing
+// else brings a thread back from a receive.
+func (l *Listener) Wait(limit time.Duration) bool {
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	select {
+	case <-l.over:
+		return true
+	case <-late.C:
+		l.ending.Store(true)
+		return false
+	}
+}
 
 // Hold keeps the loop attentive to After while a decision is made elsewhere.
 // Each Hold is followed by one Release. The first call for a notification is
@@ -144,6 +157,9 @@ func (l *Listener) loop() {
 			return
 		}
 		switch err := sys.ReceiveNotification(l.fd, &n); {
+		case err == nil && l.ending.Load():
+			(&Request{Notification: n, l: l}).Errno(unix.EPERM)
+			return
 		case err == nil:
 			l.dispatch(&n)
 		case errors.Is(err, unix.ENOENT):

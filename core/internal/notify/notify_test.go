@@ -71,7 +71,7 @@ func serve(t *testing.T, nr uint32, script string, poll bool, h notify.Handler, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Wait()
+	l.Wait(time.Minute)
 	return strings.TrimSpace(string(out))
 }
 

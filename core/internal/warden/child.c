@@ -109,6 +109,11 @@ void child_main(void)
 	/* Here, since the parent may reap this task before the killer is back from
 	 * the clone. */
 	child_pid = (s32)sys0(__NR_getpid);
+	/* For when both of the warden's tasks are killed at once: then its own parent's end is
+	 * the command's. It is no more than that, as a program can undo it, prctl(2). */
+	sys5(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if ((s32)sys0(__NR_getppid) != child_parent)
+		sys1(__NR_exit_group, 127);
 	child_session();
 	if (req->flags & REQ_CWD)
 		check(STEP_CWD, sys1(__NR_fchdir, fd_of(FD_CWD)));

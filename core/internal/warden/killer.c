@@ -75,13 +75,16 @@ static int killer_reap(int flags)
 	return pid == -ECHILD;
 }
 
-static void __attribute__((noreturn)) killer_walk(void)
+static void killer_walk(void)
 {
 	do
 		walk();
 	while (!killer_reap(0));
-	sys1(__NR_exit_group, 0);
-	__builtin_unreachable();
+}
+
+static void killer_say(char what)
+{
+	sys4x(__NR_sendto, fd_of(FD_ORDER), &what, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 /* Returns 1 when the sandbox is to end. */
@@ -94,9 +97,16 @@ static int killer_order(int events)
 		return events & POLLHUP;
 	if (n != 1 || order == KILLER_KILL)
 		return 1;
+	if (order == KILLER_TERM) {
+		if (req->killer_scope) {
+			sys2(__NR_kill, -1, SIGTERM);
+			sys2(__NR_kill, -1, SIGCONT); /* who is stopped hears it too: timeout(1) */
+		}
+		return 0;
+	}
 	if (req->killer_scope)
 		sys2(__NR_kill, -1, order == KILLER_STOP ? SIGSTOP : SIGCONT);
-	sys4x(__NR_sendto, fd_of(FD_ORDER), &order, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	killer_say(order);
 	return 0;
 }
 
@@ -108,6 +118,9 @@ void killer_main(void)
 	char sink[512];
 	long r;
 
+	/* Should it be stopped when the parent dies. */
+	sys5(__NR_prctl, PR_SET_PDEATHSIG, SIGCONT, 0, 0, 0);
+	child_parent = req->killer_scope ? parent_pid : (s32)sys0(__NR_getpid);
 	if (req->killer_scope) {
 		killer_domain();
 		flags |= CLONE_PARENT;
@@ -143,8 +156,10 @@ void killer_main(void)
 		if (fds[4].revents || reap_more)
 			killer_reap(WNOHANG);
 	}
-	if (!req->killer_scope)
+	if (req->killer_scope)
+		sys2(__NR_kill, -1, SIGKILL);
+	else
 		killer_walk();
-	sys2(__NR_kill, -1, SIGKILL);
+	killer_say(KILLER_DONE);
 	sys1(__NR_exit_group, 0);
 }

@@ -152,6 +152,15 @@ const (
 	orderLimit
 )
 
+// Orders to the killer, one byte each, and what it says.
+const (
+	killerKill = 'K'
+	killerTerm = 'T'
+	killerStop = 'S'
+	killerCont = 'C'
+	killerDone = 'E'
+)
+
 func encodeOrder(kind uint32, tid, tgid int32, id uint64) []byte {
 	b := make([]byte, orderSize)
 	native.PutUint32(b[0:], kind)

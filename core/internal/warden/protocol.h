@@ -25,7 +25,7 @@ enum {
 
 enum fd_slot {
 	FD_CTL,     /* SOCK_SEQPACKET: request, orders to the parent, messages back */
-	FD_ORDER,   /* SOCK_SEQPACKET: orders to the killer, one byte, acknowledged */
+	FD_ORDER,   /* SOCK_SEQPACKET: orders to the killer, see enum killer_order */
 	FD_HOST,    /* pidfd of the host, opened by the host */
 	FD_RULESET, /* Landlock ruleset of the command */
 	FD_CWD,     /* O_PATH directory */
@@ -112,7 +112,13 @@ struct order {
 	u32 unused;
 };
 
-enum killer_order { KILLER_KILL = 'K', KILLER_STOP = 'S', KILLER_CONT = 'C' };
+enum killer_order { /* host -> killer, one byte */
+	KILLER_KILL = 'K',
+	KILLER_TERM = 'T', /* SIGTERM */
+	KILLER_STOP = 'S', /* this and the next are sent back when they are done */
+	KILLER_CONT = 'C',
+	KILLER_DONE = 'E', /* killer -> host: it has ended the sandbox */
+};
 
 enum message_type { /* parent -> host */
 	MSG_CREATED = 1, /* pid, killer; the listener as SCM_RIGHTS when asked for */

@@ -25,7 +25,7 @@ volatile s32 listener = -1, child_pid;
 volatile u32 limits_met;
 u8 host_cpus[CPU_BYTES];
 int confined_to_cpu;
-s32 child_pidfd = -1, parent_pidfd = -1;
+s32 child_pidfd = -1, parent_pidfd = -1, parent_pid, child_parent;
 
 static volatile u32 failed_step;
 static volatile s32 failed_errno;
@@ -69,6 +69,15 @@ void send_message(struct message *m, int fd)
 
 volatile s32 child_status = SIGKILL; /* of a child that never ran */
 static int child_over, walking;
+
+/* A task that somebody outside has stopped ends nothing. The host, and the killer by its
+ * end, continue the parent with SIGCONT, which acts on a task that blocks it too: signal(7);
+ * and the parent passes it on. (The killer's domain forbids it the way back.) */
+static void continue_killer(void)
+{
+	if (killer_pid)
+		sys2(__NR_kill, killer_pid, SIGCONT);
+}
 
 /* Kills the children of the subreaper that calls it. As they die, the orphans come to it,
  * so each death has to bring it here again. The parent does this when the killer was
@@ -145,6 +154,7 @@ static int reap(void)
 			;
 		return 1;
 	}
+	continue_killer();
 	return 0;
 }
 
@@ -188,20 +198,32 @@ void take_orders(void)
 		;
 }
 
+/* SIGCHLD only wakes: which children ended, wait(2) says. */
+static void take_signals(int sigfd)
+{
+	struct { u32 signo, rest[31]; } infos[2]; /* signalfd(2) */
+	long n = sys3(__NR_read, sigfd, infos, sizeof infos), i;
+
+	for (i = 0; i < n / (long)sizeof *infos; i++)
+		if (infos[i].signo == SIGCONT)
+			continue_killer();
+}
+
 static void parent_loop(int sigfd)
 {
-	struct pollfd fds[2];
+	struct pollfd fds[3];
 	struct timespec again = { 0, 0 };
-	char sink[512];
 	long n;
+	int i;
 
 	fds[0].fd = sigfd;
 	fds[1].fd = fd_of(FD_CTL);
+	fds[2].fd = fd_of(FD_HOST);
 	while (!reap()) {
-		fds[0].events = fds[1].events = POLLIN;
-		fds[0].revents = fds[1].revents = 0;
+		for (i = 0; i < 3; i++)
+			fds[i].events = POLLIN, fds[i].revents = 0;
 		again.nsec = reap_more ? 0 : 5 * 1000 * 1000;
-		n = sys_poll(fds, 2, reap_more || tracee_stopping() ? &again : 0);
+		n = sys_poll(fds, 3, reap_more || tracee_stopping() ? &again : 0);
 		if (n == 0)
 			tracee_recheck();
 		if (n <= 0)
@@ -209,11 +231,15 @@ static void parent_loop(int sigfd)
 		if (fds[0].revents & POLLNVAL)
 			sys1(__NR_exit_group, 3); /* a bug; the killer ends the sandbox */
 		if (fds[0].revents)
-			sys3(__NR_read, sigfd, sink, sizeof sink);
+			take_signals(sigfd);
+		if (fds[2].revents) {
+			fds[2].fd = -1; /* the killer sees the host's death for itself, if it runs */
+			continue_killer();
+		}
 		if (fds[1].revents & POLLIN)
 			take_orders();
 		if (fds[1].revents & POLLHUP)
-			fds[1].fd = -1; /* the killer sees the host's death for itself */
+			fds[1].fd = -1;
 	}
 }
 
@@ -322,8 +348,9 @@ static void parent_slots(void)
 static void parent_descriptors(void)
 {
 	/* Not unshare(2), which filters of containers refuse. */
-	if (sys3(__NR_close_range, fd_of(FD_ORDER), fd_of(FD_RULESET), CLOSE_RANGE_UNSHARE) < 0)
+	if (sys3(__NR_close_range, fd_of(FD_ORDER), fd_of(FD_ORDER), CLOSE_RANGE_UNSHARE) < 0)
 		sys1(__NR_exit_group, 3); /* the killer ends the sandbox */
+	sys1(__NR_close, fd_of(FD_RULESET));
 	if (req->tty >= 0) {
 		parent_tty = fd_of(FD_CWD);
 		sys3(__NR_dup3, req->tty, parent_tty, O_CLOEXEC);
@@ -369,7 +396,8 @@ static void parent_cpu(void)
 void __attribute__((used, noreturn)) warden_main(long *sp)
 {
 	char **args = (char **)(sp + 1);
-	u64 flags = CLONE_VM | CLONE_CHILD_CLEARTID | SIGURG, ends = 1ull << (SIGCHLD - 1) | 1ull << (SIGURG - 1);
+	/* SIGCONT is what the parent gets at the killer's end: continue_killer() */
+	u64 flags = CLONE_VM | CLONE_CHILD_CLEARTID | SIGCONT, ends = 1ull << (SIGCHLD - 1) | 1ull << (SIGCONT - 1);
 	struct message created = { 0 };
 	long sigfd, r;
 	char *p;
@@ -379,6 +407,7 @@ void __attribute__((used, noreturn)) warden_main(long *sp)
 	for (p = args[1]; *p >= '0' && *p <= '9'; p++)
 		nfds = nfds * 10 + (u32)(*p - '0');
 	parent_init();
+	parent_pid = (s32)sys0(__NR_getpid);
 	if (read_request() < 0) {
 		req = 0;
 		fail(STEP_REQUEST, -EPROTO);
@@ -390,7 +419,7 @@ void __attribute__((used, noreturn)) warden_main(long *sp)
 		sys2(__NR_setpgid, 0, 0);
 	parent_cpu();
 	sigfd = sys4(__NR_signalfd4, -1, &ends, sizeof ends, O_CLOEXEC | O_NONBLOCK);
-	parent_pidfd = (s32)sys2(__NR_pidfd_open, sys0(__NR_getpid), 0);
+	parent_pidfd = (s32)sys2(__NR_pidfd_open, parent_pid, 0);
 	if (sigfd < 0 || parent_pidfd < 0) {
 		fail(STEP_KILLER_CLONE, sigfd < 0 ? sigfd : parent_pidfd);
 		parent_end();

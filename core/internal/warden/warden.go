@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
@@ -48,7 +49,8 @@ type Spec struct {
 type Warden struct {
 	ctl, order, pidfd int
 	pid               int
-	pauses            sync.Mutex // held over an order to the killer and its acknowledgement
+	pauses            sync.Mutex // held over an order to the killer and its acknowledgement, and guards done
+	done              bool       // the killer has said that it ended the sandbox
 	mu                sync.Mutex // guards the descriptors against Close; nothing waits under it
 	closed            bool
 }
@@ -266,18 +268,38 @@ func (w *Warden) Kill() {
 }
 
 // kill is Kill. w.mu is held.
-func (w *Warden) kill() {
+func (w *Warden) kill() { w.send(killerKill) }
+
+// send gives the killer an order that it does not acknowledge. w.mu is held.
+func (w *Warden) send(order byte) {
 	if !w.closed {
-		// EPIPE: the killer is gone, and with it all the others; EAGAIN: an
-		// order to it is already waiting.
-		unix.SendmsgN(w.order, []byte{'K'}, nil, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+		w.wake()
+		// EPIPE: the killer is gone, and with it all the others; EAGAIN: orders
+		// to it are already waiting.
+		unix.SendmsgN(w.order, []byte{order}, nil, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 	}
+}
+
+// wake continues the warden's tasks, should somebody have stopped them: the parent passes
+// it on. w.mu is held.
+func (w *Warden) wake() {
+	if w.pidfd >= 0 {
+		_ = unix.PidfdSendSignal(w.pidfd, unix.SIGCONT, nil, 0)
+	}
+}
+
+// Terminate sends SIGTERM to every task of the sandbox, and SIGCONT so that stopped ones
+// take it.
+func (w *Warden) Terminate() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.send(killerTerm)
 }
 
 // Pause stops every task of the sandbox, Resume continues them; both return
 // when every task has the signal.
-func (w *Warden) Pause() error  { return w.signal('S') }
-func (w *Warden) Resume() error { return w.signal('C') }
+func (w *Warden) Pause() error  { return w.signal(killerStop) }
+func (w *Warden) Resume() error { return w.signal(killerCont) }
 
 func (w *Warden) signal(order byte) error {
 	w.pauses.Lock()
@@ -285,38 +307,67 @@ func (w *Warden) signal(order byte) error {
 	w.mu.Lock()
 	fd, err := w.order, error(ErrGone)
 	if !w.closed {
+		w.wake()
 		_, err = unix.SendmsgN(fd, []byte{order}, nil, nil, unix.MSG_NOSIGNAL)
 	}
 	w.mu.Unlock()
 	if err != nil {
 		return ErrGone
 	}
-	var ack [1]byte
 	for { // Close waits for this
-		n, err := unix.Read(fd, ack[:])
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil || n != 1 {
+		switch said, err := w.killerSays(0); {
+		case err != nil || said == killerDone:
 			return ErrGone
+		case said == order:
+			return nil
 		}
-		return nil
+	}
+}
+
+// killerSays reads what the killer has said; an error, and there is nothing, or nothing
+// will come any more. w.pauses is held.
+func (w *Warden) killerSays(flags int) (byte, error) {
+	var b [1]byte
+	for {
+		n, _, err := unix.Recvfrom(w.order, b[:], flags)
+		switch {
+		// ECONNRESET comes once, before what the killer has said: see Receive.
+		case errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECONNRESET):
+			continue
+		case err == nil && n != 1:
+			err = ErrGone
+		case err == nil && b[0] == killerDone:
+			w.done = true
+		}
+		return b[0], err
 	}
 }
 
 // killerGrace bounds AwaitKiller: a child that the host forked during Start may
 // hold a copy of the socket's other end.
-const killerGrace = 10_000 // milliseconds
+const killerGrace = 10 * time.Second
 
 // AwaitKiller waits until the killer has done its work and ended, for when the
-// parent is gone and can't say so.
-func (w *Warden) AwaitKiller() {
-	fds := []unix.PollFd{{Fd: int32(w.order)}} // POLLHUP comes unasked
-	for {
-		if _, err := unix.Poll(fds, killerGrace); !errors.Is(err, unix.EINTR) {
-			return
+// parent is gone and can't say so. It reports whether it has sent SIGKILL to every task of
+// the sandbox; false, and it was killed itself before it could.
+func (w *Warden) AwaitKiller() (done bool) {
+	w.pauses.Lock()
+	defer w.pauses.Unlock()
+	deadline := time.Now().Add(killerGrace)
+	for !w.done {
+		switch _, err := w.killerSays(unix.MSG_DONTWAIT); {
+		case errors.Is(err, unix.EAGAIN):
+			left := int(time.Until(deadline).Milliseconds())
+			if left <= 0 {
+				return false
+			}
+			fds := []unix.PollFd{{Fd: int32(w.order), Events: unix.POLLIN}}
+			_, _ = unix.Poll(fds, left)
+		case err != nil:
+			return w.done
 		}
 	}
+	return true
 }
 
 // Reap waits for the warden's own process. The host's waitpid(-1) may have taken

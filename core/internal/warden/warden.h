@@ -12,7 +12,7 @@ extern struct request *req;
 extern char **argv, **envp, *path;
 extern void *filter;
 extern u32 nfds; /* the command's descriptors are 0 … nfds-1 */
-extern s32 parent_pidfd;
+extern s32 parent_pid, parent_pidfd;
 extern u8 host_cpus[CPU_BYTES]; /* that the host may run on, if the parent is */
 extern int confined_to_cpu;     /* to one of them */
 
@@ -25,6 +25,7 @@ extern volatile u32 progress;
 extern volatile u32 gate;     /* parent; 1: a child that waits for it may exec */
 extern volatile s32 listener; /* child */
 extern volatile s32 child_pid; /* child */
+extern s32 child_parent;      /* killer: whose child the child is to be */
 extern s32 child_pidfd;       /* killer, by its clone */
 extern volatile s32 child_status; /* whoever reaps the child: a wait status */
 extern volatile u32 limits_met;   /* any task, atomically: enum limit */

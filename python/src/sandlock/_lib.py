@@ -83,6 +83,7 @@ _FUNCTIONS = {
     "sandlock_handle_pid": (ctypes.c_int32, [_pointer]),
     "sandlock_handle_pollfd": (_int, [_pointer]),
     "sandlock_handle_kill": (_int, [_pointer]),
+    "sandlock_handle_expire": (_int, [_pointer]),
     "sandlock_handle_pause": (_int, [_pointer]),
     "sandlock_handle_resume": (_int, [_pointer]),
     "sandlock_handle_result": (_int, [_pointer, ctypes.c_uint64, ctypes.POINTER(_pointer)]),

@@ -187,11 +187,14 @@ class Run(_Object):
         super().__init__()
         self.stepped = self.collecting = stepped
         self.judged = False
+        self._grace = 0.0
 
-    def begin(self, policy: Policy, name: Optional[str], argv: List[bytes], stdin: int, interactive: bool) -> None:
+    def begin(
+        self, policy: Policy, name: Optional[str], argv: List[bytes], stdin: int, interactive: bool, grace: float
+    ) -> None:
         """Starts or parks the command, on captured streams or on the host's
         (``interactive``). stdin is a descriptor or -1. Raises StartError."""
-        self.judged = policy.judged
+        self.judged, self._grace = policy.judged, grace
         flags = (0 if self.stepped else self._PARKED) | (self._INTERACTIVE if interactive else 0)
         _lib.lib().sandlock_spawn(
             policy.pointer,
@@ -208,11 +211,16 @@ class Run(_Object):
     def call(self, name: str, *args: int) -> Any:
         return getattr(_lib.lib(), "sandlock_" + name)(self.pointer, *args)
 
-    def result(self, timeout_ms: int) -> Result:
-        """Waits, 0 for ever. Why there is no result is its error."""
+    def expire(self) -> bool:
+        """Ends a run whose time is over, and waits for its grace if it has one: True, and
+        that is over too, and this has to be called again."""
+        return self.call("handle_expire") == 1 and not self.wait(time.monotonic() + self._grace)
+
+    def result(self) -> Result:
+        """Waits. Why there is no result is its error."""
         out = NativeResult()
         try:
-            if _lib.lib().sandlock_handle_result(self.pointer, timeout_ms, ctypes.byref(out._slot)) != 0:
+            if _lib.lib().sandlock_handle_result(self.pointer, 0, ctypes.byref(out._slot)) != 0:
                 return Result(success=False, exit_code=-1, error=_lib.last_error())
             return result_of(out.pointer, self.judged)
         finally:

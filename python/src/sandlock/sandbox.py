@@ -195,8 +195,8 @@ class Sandbox:
     """Indices of the NVIDIA devices that may be used; an empty list is every GPU, and
     /dev/dri. What the machine lacks is passed over."""
     term_grace: float = 0.0
-    """Seconds between SIGTERM, which every task gets when the time of a run is over, and
-    SIGKILL. 0 is SIGKILL at once."""
+    """Seconds between SIGTERM, which every task of the sandbox gets when the ``timeout`` of
+    a run is over, and SIGKILL; 0 is SIGKILL at once. It ends earlier when the command does."""
     no_coredump: bool = False
     """No core dumps: RLIMIT_CORE 0."""
     max_output: Union[int, str] = _DEFAULT_MAX_OUTPUT
@@ -326,7 +326,7 @@ class Sandbox:
         """Runs ``cmd``, waits, and returns its result.
 
         ``timeout`` in seconds, None or 0 for none; when it is over the sandbox is killed,
-        the reason is TIMEOUT and the result has the output up to then. ``text``,
+        after ``term_grace``, the reason is TIMEOUT and the result has the output up to then. ``text``,
         ``encoding`` and ``errors`` make the outputs str, as in :mod:`subprocess`.
         ``input`` is what the command reads from its standard input, which is /dev/null
         without it.
@@ -468,7 +468,7 @@ class Sandbox:
         try:
             if data is not None:
                 stdin = stdin_file(data)
-            run.begin(policy, self.name, argv, stdin, interactive)
+            run.begin(policy, self.name, argv, stdin, interactive, float(self.term_grace))
         finally:
             if stdin >= 0:
                 os.close(stdin)
@@ -491,7 +491,9 @@ class Sandbox:
 
     def _collect(self, run: Run, deadline: Optional[float]) -> Result:
         """Waits for the run."""
-        result = run.result(0 if run.wait(deadline) else 1)
+        if not run.wait(deadline) and run.expire():
+            run.expire()
+        result = run.result()
         for line in result.log:
             _log.warning("%s", line)
         self._raise_callback_error()

@@ -76,7 +76,6 @@ static void bad_builder(sandlock_builder_t *b)
 	BAD(b, sandlock_sandbox_builder_max_cpu(b, 10) == b);
 	BAD(b, sandlock_sandbox_builder_num_cpus(b, 10) == b);
 	BAD(b, sandlock_sandbox_builder_gpu_devices(b, &core, 1) == b);
-	BAD(b, sandlock_sandbox_builder_term_grace(b, 10) == b);
 	BAD(b, sandlock_sandbox_builder_no_coredump(b, true) == b);
 	BAD(b, sandlock_sandbox_builder_no_huge_pages(b, true) == b);
 	BAD(b, sandlock_sandbox_builder_no_randomize_memory(b, true) == b);
@@ -88,6 +87,7 @@ static void bad_builder(sandlock_builder_t *b)
 	BAD(b, sandlock_sandbox_builder_policy_callback(b, allow_out, NULL, NULL) == b);
 	BAD(b, sandlock_sandbox_builder_policy_events(b, "execve") == b);
 	BAD(b, sandlock_sandbox_builder_policy_timeout(b, 10) == b);
+	BAD(b, sandlock_sandbox_builder_term_grace(b, 10) == b);
 	BAD(b, sandlock_sandbox_builder_argv_safety(b, 1) == b);
 	BAD(b, sandlock_sandbox_builder_record_execs(b, true) == b);
 	BAD(b, sandlock_sandbox_build(b, &err, &why) == NULL && err == -1);
@@ -121,6 +121,7 @@ static void bad_run(sandlock_handle_t *h)
 	BAD(h, sandlock_handle_pid(h) == 0);
 	BAD(h, sandlock_handle_pollfd(h) == -1);
 	BAD(h, sandlock_handle_kill(h) == -1);
+	BAD(h, sandlock_handle_expire(h) == -1);
 	BAD(h, sandlock_handle_pause(h) == -1);
 	BAD(h, sandlock_handle_resume(h) == -1);
 	BAD(h, sandlock_handle_wait(h) == NULL);

@@ -135,6 +135,50 @@ static void all_over(void)
 	}
 }
 
+/* SIGTERM first where the policy says so, for every task, stopped ones included; SIGKILL
+ * when the grace is over. Through the wait, and for a caller that keeps the time itself. */
+static void graces(void)
+{
+	static const char polite[] = "trap 'wait $!; echo parent; exit 0' TERM;"
+				     "(trap 'echo child; exit' TERM; echo >fifo; while :; do sleep 1000 & wait; done) & wait";
+	static const char deaf[] = "trap '' TERM; echo up >fifo; while :; do sleep 1000 & wait; done";
+	sandlock_sandbox_t *waits = built(sandlock_sandbox_builder_term_grace(sandlock_sandbox_builder_fs_write(basics(), "."), 300000));
+	sandlock_sandbox_t *hurries = built(sandlock_sandbox_builder_term_grace(sandlock_sandbox_builder_fs_write(basics(), "."), 50));
+	sandlock_handle_t *h;
+	sandlock_result_t *r;
+	int by_wait, pausing;
+
+	for (by_wait = 0; by_wait < 2; by_wait++)
+		for (pausing = 0; pausing < 2; pausing++) {
+			CHECK((h = sandlock_create(waits, NULL, SH(polite))) != NULL && sandlock_start(h) == 0);
+			told();
+			CHECK(!pausing || sandlock_handle_pause(h) == 0);
+			CHECK(by_wait || sandlock_handle_expire(h) == 1);
+			r = by_wait ? sandlock_handle_wait_timeout(h, 1) : sandlock_handle_wait(h);
+			CHECK(r != NULL && wrote(r, "child\nparent\n", ""));
+			ENDED(r, SANDLOCK_TIMEOUT, -1);
+			CHECK(sandlock_handle_expire(h) == 0); /* is over */
+			sandlock_handle_free(h);
+
+			CHECK((h = sandlock_create(hurries, NULL, SH(deaf))) != NULL && sandlock_start(h) == 0);
+			told();
+			CHECK(by_wait || (sandlock_handle_expire(h) == 1 && sandlock_handle_expire(h) == 0));
+			r = by_wait ? sandlock_handle_wait_timeout(h, 1) : sandlock_handle_wait(h);
+			ENDED(r, SANDLOCK_TIMEOUT, -1);
+			sandlock_handle_free(h);
+		}
+	/* A kill is one at once. */
+	CHECK((h = sandlock_create(waits, NULL, SH(polite))) != NULL && sandlock_start(h) == 0);
+	told();
+	CHECK(sandlock_handle_kill(h) == 0);
+	r = sandlock_handle_wait(h);
+	CHECK(r != NULL && wrote(r, "", ""));
+	ENDED(r, SANDLOCK_KILLED, -1);
+	sandlock_handle_free(h);
+	sandlock_sandbox_free(waits);
+	sandlock_sandbox_free(hurries);
+}
+
 static void signals(void)
 {
 	ENDED(sandlock_run(p, NULL, SH("kill -TERM $$")), SANDLOCK_SIGNALED, SIGTERM);
@@ -302,6 +346,7 @@ int main(int argc, char **argv)
 	in_steps();
 	never_started();
 	all_over();
+	graces();
 	signals();
 	paused(0);
 	paused(1);

@@ -59,7 +59,6 @@ int main(void)
 	SAME("{\"num_cpus\": 2}", num_cpus, 2);
 	SAME("{\"gpu_devices\": [3, 5]}", gpu_devices, devices, 2);
 	SAME("{\"gpu_devices\": []}", gpu_devices, NULL, 0);
-	SAME("{\"term_grace\": 1.5}", term_grace, 1500);
 	SAME("{\"max_open_files\": 33}", max_open_files, 33);
 	SAME("{\"max_output\": 5000000000}", max_output, UINT64_C(5000000000));
 	SAME("{\"cpu_cores\": [0, 8191]}", cpu_cores, cores, 2);
@@ -72,6 +71,7 @@ int main(void)
 	SAME("{\"disable\": [\"signal-scope\"]}", disable, SANDLOCK_PROTECTION_SIGNAL_SCOPE);
 	SAME("{\"policy_events\": [\"execveat\"]}", policy_events, "execveat");
 	SAME("{\"policy_events\": []}", policy_events, "");
+	SAME("{\"term_grace\": 1.5}", term_grace, 1500);
 	SAME("{\"policy_timeout\": 1.5}", policy_timeout, 1500);
 	SAME("{\"cwd\": \"/\"}", json, "{\"cwd\": \"/\"}", 12);
 
