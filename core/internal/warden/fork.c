@@ -264,6 +264,12 @@ void fork_limit(u32 n)
 
 u64 fork_total(void) { return born; }
 
+static int dead(s32 pid)
+{
+	char state = task_state(pid, 0);
+	return !state || state == 'Z' || state == 'X';
+}
+
 long fork_begin(s32 pid)
 {
 	u64 size = 4;
@@ -280,5 +286,6 @@ long fork_begin(s32 pid)
 	r = sys4(__NR_ptrace, PTRACE_SEIZE, pid, 0, BORN_OPTIONS | (req->flags & REQ_EXECS ? PTRACE_O_TRACEEXEC : 0));
 	if (r == 0)
 		add(pid);
-	return r;
+	/* One that was killed meanwhile can't be traced, and needs no tracer. */
+	return r < 0 && dead(pid) ? 0 : r;
 }
