@@ -218,13 +218,22 @@ func (s *Sandbox) watch() error {
 func (s *Sandbox) end(m warden.Message) {
 	s.out.drain()
 	s.errs.drain()
-	if m.Step != warden.StepNone && m.Step != warden.StepWalk {
+	if m.Step != warden.StepNone && m.Step != warden.StepWalk && m.Step != warden.StepLimits {
 		s.finish(nil, s.stepError(m))
 		return
 	}
 	why := ""
 	if m.Step == warden.StepWalk {
 		why = fmt.Sprintf("tasks may have been left behind: %v: %v", m.Step, unix.Errno(m.Errno))
+	}
+	if m.Step == warden.StepLimits {
+		why = fmt.Sprintf("the sandbox was ended, as a limit could not be enforced any more: %v: %v", m.Step, unix.Errno(m.Errno))
+	}
+	if m.MemoryVictim != 0 {
+		s.logf("max_memory: process %d, which held most, was killed when the sandbox held %d bytes", m.MemoryVictim, m.MemoryFound)
+		if m.MemoryVictim == m.PID {
+			s.killedBecause.Store(fmt.Sprintf("max_memory: the command was killed when the sandbox held %d bytes", m.MemoryFound))
+		}
 	}
 	s.finish(s.outcome(unix.WaitStatus(m.Status), m, why), nil)
 }

@@ -33,6 +33,8 @@ const (
 type dynamic struct {
 	mu    sync.Mutex // one change at a time
 	state atomic.Pointer[dynamicState]
+
+	enforceMemory func(bytes uint64) error // returns when the new limit is in force
 }
 
 type dynamicState struct {
@@ -50,10 +52,12 @@ type dynamicState struct {
 type ceilings struct {
 	addrs             []netip.Prefix
 	memory, processes limit
+
+	enforceMemory func(bytes uint64) error
 }
 
 func newDynamic(c ceilings) *dynamic {
-	d := &dynamic{}
+	d := &dynamic{enforceMemory: c.enforceMemory}
 	d.state.Store(&dynamicState{ceiling: c.addrs, memory: c.memory, processes: c.processes})
 	return d
 }
@@ -199,7 +203,12 @@ func (l *limit) lower(n uint64, field string) error {
 }
 
 func (d *dynamic) restrictMaxMemory(bytes uint64) error {
-	return d.change(func(s *dynamicState) error { return s.memory.lower(bytes, "max_memory") })
+	return d.change(func(s *dynamicState) error {
+		if err := s.memory.lower(bytes, "max_memory"); err != nil || d.enforceMemory == nil {
+			return err
+		}
+		return d.enforceMemory(s.memory.n)
+	})
 }
 
 func (d *dynamic) restrictMaxProcesses(n uint32) error {

@@ -4,7 +4,7 @@ import "encoding/json"
 
 // notEnforcedYet are the limits of policy.md that this library doesn't carry out
 // yet. max_processes is among them although its default is not "no limit".
-var notEnforcedYet = []string{"max_cpu", "max_disk", "max_memory", "max_processes", "num_cpus", "gpu_devices"}
+var notEnforcedYet = []string{"max_disk", "max_processes", "num_cpus", "gpu_devices"}
 
 // KernelReport returns a JSON object that says what the running kernel offers
 // and whether the default policy can be started on it:

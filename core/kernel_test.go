@@ -212,7 +212,7 @@ func TestKernelReport(t *testing.T) {
 		`"net-tcp":{"min_abi":4,"min_kernel":"6.7","available":true},` +
 		`"signal-scope":{"min_abi":6,"min_kernel":"6.12","available":false}},` +
 		`"seccomp":{"filter":true,"user_notification":true,"addfd_send":true,"wait_killable_recv":true,"sync_wake_up":true},` +
-		`"yama":1,"policy_fn":false,"not_enforced_yet":["max_cpu","max_disk","max_memory","max_processes","num_cpus","gpu_devices"],` +
+		`"yama":1,"policy_fn":false,"not_enforced_yet":["max_disk","max_processes","num_cpus","gpu_devices"],` +
 		`"sandbox_ready":false,"reason":"kernel: required protection signal-scope`
 	if got := string(k.report()); !strings.HasPrefix(got, want) {
 		t.Errorf("got  %s\nwant %s", got, want)

@@ -165,6 +165,9 @@ func (p *Plan) denied(policy *Policy) []string {
 	if len(policy.FSWritable) == 0 {
 		deny = append(deny, attributeCalls...)
 	}
+	if p.maxMemory != nil {
+		deny = append(deny, "memfd_secret") // no process's memory, and none that the machine tells of
+	}
 	slices.Sort(deny)
 	return slices.Compact(deny)
 }

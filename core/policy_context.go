@@ -12,8 +12,8 @@ import (
 //
 // A method that fails during the call has denied the event that the function decides,
 // whatever the function returns, and put the error into the result's log: a function that
-// takes something for restricted can't go on allowing. The effects are not built yet, so
-// each method fails, and errors.Is finds [ErrNotBuilt] in its error.
+// takes something for restricted can't go on allowing. Of a method whose effect is not
+// built yet, each call fails, and errors.Is finds [ErrNotBuilt] in its error.
 type Context struct {
 	live    *dynamic
 	logf    func(string, ...any)
@@ -38,7 +38,6 @@ const (
 // takes its line out, and gives the sandbox's [dynamic] its ceiling.
 var unbuilt = map[effect]string{
 	byAddress:    "network rules by address",
-	maxMemory:    "max_memory",
 	maxProcesses: "max_processes",
 	byPath:       "fs_denied",
 }
@@ -63,7 +62,7 @@ func (c *Context) RestrictPIDNetwork(pid uint32, ips []string) error {
 }
 
 // RestrictMaxMemory lowers the policy's max_memory; more than it is now changes nothing.
-// Without one it is an error.
+// Without one it is an error. When it returns, who was above the new limit is dead.
 func (c *Context) RestrictMaxMemory(bytes uint64) error {
 	return c.change("restrict_max_memory", maxMemory, func(d *dynamic) error { return d.restrictMaxMemory(bytes) })
 }

@@ -28,7 +28,6 @@ type Sandbox struct {
 	onClose func()
 	warden  *warden.Warden
 	pid     atomic.Int32
-	killer  int // pid of the warden's killer
 
 	listener *notify.Listener // nil when nothing is trapped
 	exec     *handler.Exec
@@ -56,6 +55,9 @@ type Sandbox struct {
 	err    error
 	closed bool
 }
+
+// landlockScopeSignal is LANDLOCK_SCOPE_SIGNAL, Linux 6.12, ABI 6.
+const landlockScopeSignal = 1 << 1
 
 const (
 	maxLog     = 256
@@ -239,7 +241,6 @@ func (s *Sandbox) awaitCreated() error {
 		return s.stepError(m)
 	}
 	s.pid.Store(m.PID)
-	s.killer = int(m.Killer)
 	if !s.plan.traps {
 		return nil
 	}
@@ -345,16 +346,13 @@ func (s *Sandbox) Kill() error { s.warden.Kill(); return nil }
 
 var errOver = errors.New("the sandbox is not running")
 
-// Pause stops every task of the sandbox with SIGSTOP; Resume continues them.
-// Both return when every task has the signal.
-func (s *Sandbox) Pause() error  { return s.signalAll(s.warden.Pause, unix.SIGSTOP) }
-func (s *Sandbox) Resume() error { return s.signalAll(s.warden.Resume, unix.SIGCONT) }
+// Pause stops every task of the sandbox with SIGSTOP; Resume continues those that were
+// not stopped before. Both return when every task has the signal.
+func (s *Sandbox) Pause() error  { return whileRunning(s.warden.Pause()) }
+func (s *Sandbox) Resume() error { return whileRunning(s.warden.Resume()) }
 
-func (s *Sandbox) signalAll(byKiller func() error, sig unix.Signal) error {
-	if !s.plan.scopeSignal {
-		return signalDescendants(s.warden.PID(), s.killer, sig)
-	}
-	if err := byKiller(); err != nil {
+func whileRunning(err error) error {
+	if err != nil {
 		return errOver
 	}
 	return nil

@@ -19,7 +19,7 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 		hs[unix.SYS_LISTEN] = handler.NewListen(s.plan.mayListen, s.logf).Handle
 	}
 	timeout := s.plan.policyTimeout
-	s.verdicts = &dispatcher{fn: s.plan.policyFn, timeout: timeout, live: newDynamic(ceilings{}), logf: s.logf}
+	s.verdicts = &dispatcher{fn: s.plan.policyFn, timeout: timeout, live: newDynamic(s.ceilings()), logf: s.logf}
 	s.records = &records{execs: s.plan.recordExecs}
 	s.exec = &handler.Exec{
 		Recorder: s.records,
@@ -36,6 +36,15 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 		}
 	}
 	return hs
+}
+
+// ceilings are what a PolicyFn may lower, and who enforces it then.
+func (s *Sandbox) ceilings() ceilings {
+	c := ceilings{enforceMemory: s.warden.RestrictMemory}
+	if s.plan.maxMemory != nil {
+		c.memory = limit{*s.plan.maxMemory, true}
+	}
+	return c
 }
 
 // execDecider is the [handler.Decider] of a sandbox's execs.

@@ -2,7 +2,7 @@
 // (for the go command, which would want cgo: the Makefile builds this)
 
 /* The killer: waits for an order or for somebody's death, then kills. */
-#include "warden.h"
+#include "limits.h"
 
 static char child_stack[16384] __attribute__((aligned(16)));
 static int sigfd = -1; /* SIGCHLD; only of a killer that has no domain */
@@ -87,16 +87,47 @@ static void __attribute__((noreturn)) killer_walk(void)
 /* Returns 1 when the sandbox is to end. */
 static int killer_order(int events)
 {
-	char order;
-	long n = sys4x(__NR_recvfrom, fd_of(FD_ORDER), &order, 1, MSG_DONTWAIT);
+	struct killer_order order;
+	long r = 0, n = sys4x(__NR_recvfrom, fd_of(FD_ORDER), &order, sizeof order, MSG_DONTWAIT);
 
 	if (n == -EAGAIN || n == -EINTR)
 		return events & POLLHUP;
-	if (n != 1 || order == KILLER_KILL)
+	if (n != sizeof order)
 		return 1;
-	if (req->killer_scope)
-		sys2(__NR_kill, -1, order == KILLER_STOP ? SIGSTOP : SIGCONT);
-	sys4x(__NR_sendto, fd_of(FD_ORDER), &order, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	switch (order.type) {
+	case KILLER_STOP:
+		tree_hold(HOLD_HOST);
+		break;
+	case KILLER_CONT:
+		tree_release(HOLD_HOST);
+		break;
+	case KILLER_MEMORY:
+		r = memory_restrict(order.value);
+		break;
+	default:
+		return 1;
+	}
+	sys4x(__NR_sendto, fd_of(FD_ORDER), &order, sizeof order, MSG_NOSIGNAL | MSG_DONTWAIT);
+	return r < 0;
+}
+
+/* Does what the limits have to do now, and sets wait to the time until they have again.
+ * Returns 1 when one of them can't be enforced, which ends the sandbox. */
+static int killer_limits(struct timespec *wait, int *waits)
+{
+	u64 now = now_ns(), next = NEVER;
+	long r = memory_run(now, &next);
+
+	if (r >= 0)
+		r = cpu_run(now, &next);
+	if (r < 0) {
+		fail(STEP_LIMITS, r);
+		return 1;
+	}
+	*waits = next != NEVER;
+	now = now_ns();
+	next = next > now ? next - now : 0;
+	*wait = (struct timespec){ (s64)(next / 1000000000), (s64)(next % 1000000000) };
 	return 0;
 }
 
@@ -104,8 +135,9 @@ void killer_main(void)
 {
 	u64 flags = CLONE_VM | CLONE_PIDFD | CLONE_CHILD_CLEARTID | SIGCHLD;
 	struct pollfd fds[5];
-	struct timespec at_once = { 0, 0 };
+	struct timespec at_once = { 0, 0 }, wait;
 	char sink[512];
+	int waits;
 	long r;
 
 	if (req->killer_scope) {
@@ -114,12 +146,16 @@ void killer_main(void)
 	} else {
 		check(STEP_KILLER_CLONE, sys5(__NR_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
 	}
+	memory_begin();
+	cpu_begin();
 	if (req->flags & REQ_LISTENER)
 		flags |= CLONE_FILES; /* exec undoes it: unshare_files() in begin_new_exec */
 	r = spawn(flags, child_stack + sizeof child_stack, &child_pidfd, &progress, child_main);
 	if (r < 0)
 		die(STEP_CHILD_CLONE, r);
 	killer_descriptors();
+	if (req->max_memory || req->max_cpu)
+		sys3(__NR_sched_setaffinity, 0, CPU_BYTES, host_cpus); /* to be in time, see parent_cpu */
 
 	fds[0].fd = fd_of(FD_ORDER);
 	fds[1].fd = fd_of(FD_HOST);
@@ -132,7 +168,9 @@ void killer_main(void)
 		int i;
 		for (i = 0; i < 5; i++)
 			fds[i].events = POLLIN, fds[i].revents = 0;
-		if (sys_poll(fds, 5, reap_more ? &at_once : 0) < 0)
+		if (killer_limits(&wait, &waits))
+			break;
+		if (sys_poll(fds, 5, reap_more ? &at_once : waits ? &wait : 0) < 0)
 			continue;
 		if (fds[1].revents || fds[2].revents || fds[3].revents)
 			break;

@@ -14,7 +14,8 @@ const (
 	cpuBytes        = 1024
 	requestSize     = 72 + cpuBytes
 	orderSize       = 24
-	messageSize     = 80
+	killerOrderSize = 16
+	messageSize     = 88
 
 	fdSlots    = 5    // FD_SLOTS
 	cmdlineMax = 2048 // CMDLINE_MAX
@@ -60,13 +61,14 @@ const (
 	StepNoFile
 	StepExec
 	StepWalk
+	StepLimits
 )
 
 var stepNames = [...]string{
 	"none", "request", "killer domain", "killer proof", "clone of the killer", "clone of the command",
 	"setsid", "tcsetpgrp", "fchdir", "setrlimit(RLIMIT_CORE)", "prctl(PR_SET_THP_DISABLE)",
 	"personality(ADDR_NO_RANDOMIZE)", "close_range", "capset", "prctl(PR_SET_NO_NEW_PRIVS)", "landlock_restrict_self",
-	"sched_setaffinity", "seccomp", "setrlimit(RLIMIT_NOFILE)", "execve", "walk of the children",
+	"sched_setaffinity", "seccomp", "setrlimit(RLIMIT_NOFILE)", "execve", "walk of the children", "measuring of a limit",
 }
 
 func (s Step) String() string {
@@ -114,6 +116,8 @@ type Message struct {
 	MaxRSS                   uint64 // bytes
 	Processes                uint64 // that there were, if they were counted
 	Limits                   uint32 // that were met: enum limit
+	MemoryVictim             int32  // whom max_memory has killed first, 0 nobody
+	MemoryFound              uint64 // bytes that there were then
 }
 
 var native = binary.NativeEndian
@@ -137,6 +141,8 @@ func decodeMessage(b []byte) (Message, bool) {
 		MaxRSS:       native.Uint64(b[56:]),
 		Processes:    native.Uint64(b[64:]),
 		Limits:       native.Uint32(b[72:]),
+		MemoryVictim: int32(native.Uint32(b[76:])),
+		MemoryFound:  native.Uint64(b[80:]),
 	}, true
 }
 
@@ -148,6 +154,20 @@ const (
 	orderRelease
 	orderRefuse
 )
+
+const (
+	killerKill = iota + 1
+	killerStop
+	killerCont
+	killerMemory
+)
+
+func encodeKillerOrder(kind uint32, value uint64) []byte {
+	b := make([]byte, killerOrderSize)
+	native.PutUint32(b[0:], kind)
+	native.PutUint64(b[8:], value)
+	return b
+}
 
 func encodeOrder(kind uint32, tid, tgid int32, id uint64) []byte {
 	b := make([]byte, orderSize)

@@ -25,7 +25,7 @@ enum {
 
 enum fd_slot {
 	FD_CTL,     /* SOCK_SEQPACKET: request, orders to the parent, messages back */
-	FD_ORDER,   /* SOCK_SEQPACKET: orders to the killer, one byte, acknowledged */
+	FD_ORDER,   /* SOCK_SEQPACKET: struct killer_order, acknowledged by the same but KILLER_KILL */
 	FD_HOST,    /* pidfd of the host, opened by the host */
 	FD_RULESET, /* Landlock ruleset of the command */
 	FD_CWD,     /* O_PATH directory */
@@ -86,6 +86,7 @@ enum step { /* in the order they are taken */
 	STEP_NOFILE,
 	STEP_EXEC,
 	STEP_WALK,
+	STEP_LIMITS, /* what a limit needs to know can't be had */
 };
 
 enum order_type { /* host -> parent */
@@ -109,7 +110,14 @@ struct order {
 	u32 unused;
 };
 
-enum killer_order { KILLER_KILL = 'K', KILLER_STOP = 'S', KILLER_CONT = 'C' };
+enum killer_order_type {
+	KILLER_KILL = 1,
+	KILLER_STOP,
+	KILLER_CONT,
+	KILLER_MEMORY, /* value: max_memory is that from now on, if it was more or none */
+};
+
+struct killer_order { u32 type, unused; u64 value; };
 
 enum message_type { /* parent -> host */
 	MSG_CREATED = 1, /* pid, killer; the listener as SCM_RIGHTS when asked for */
@@ -140,7 +148,8 @@ struct message {
 	u64 user_usec, system_usec, max_rss; /* MSG_END: getrusage(2), bytes */
 	u64 processes; /* MSG_END: that there were, when they are counted */
 	u32 limits;    /* MSG_END: enum limit */
-	u32 unused;
+	s32 memory_victim; /* MSG_END: whom max_memory has killed first, 0 nobody */
+	u64 memory_found;  /* MSG_END: how much there was then, bytes */
 };
 
 /* Those that the sandbox has met; the values of core.Limits. */
@@ -149,6 +158,7 @@ enum limit { LIMIT_PROCESSES = 1 << 0, LIMIT_MEMORY = 1 << 1, LIMIT_CPU = 1 << 2
 /* protocol.go writes and reads these by offset. */
 _Static_assert(sizeof(struct request) == 72 + CPU_BYTES, "request");
 _Static_assert(sizeof(struct order) == 24, "order");
-_Static_assert(sizeof(struct message) == 80, "message");
+_Static_assert(sizeof(struct killer_order) == 16, "killer_order");
+_Static_assert(sizeof(struct message) == 88, "message");
 
 #endif

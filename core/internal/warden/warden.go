@@ -42,7 +42,7 @@ type Spec struct {
 }
 
 // Warden is a running warden. Kill may be called from any goroutine until
-// Close; Pause and Resume by one at a time; so Receive; the orders to the
+// Close; Receive by one at a time; the orders to the
 // parent from any goroutine.
 type Warden struct {
 	ctl, order, pidfd int
@@ -266,34 +266,39 @@ func (w *Warden) kill() {
 	if !w.closed {
 		// EPIPE: the killer is gone, and with it all the others; EAGAIN: an
 		// order to it is already waiting.
-		unix.SendmsgN(w.order, []byte{'K'}, nil, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+		unix.SendmsgN(w.order, encodeKillerOrder(killerKill, 0), nil, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 	}
 }
 
 // Pause stops every task of the sandbox, Resume continues them; both return
 // when every task has the signal.
-func (w *Warden) Pause() error  { return w.signal('S') }
-func (w *Warden) Resume() error { return w.signal('C') }
+func (w *Warden) Pause() error  { return w.command(killerStop, 0) }
+func (w *Warden) Resume() error { return w.command(killerCont, 0) }
 
-func (w *Warden) signal(order byte) error {
+// RestrictMemory lowers the limit of the memory, or sets one, and returns when it is in
+// force: whoever was above it has been killed.
+func (w *Warden) RestrictMemory(bytes uint64) error { return w.command(killerMemory, bytes) }
+
+// command sends an order to the killer and waits until it is carried out.
+func (w *Warden) command(kind uint32, value uint64) error {
 	w.pauses.Lock()
 	defer w.pauses.Unlock()
 	w.mu.Lock()
 	fd, err := w.order, error(ErrGone)
 	if !w.closed {
-		_, err = unix.SendmsgN(fd, []byte{order}, nil, nil, unix.MSG_NOSIGNAL)
+		_, err = unix.SendmsgN(fd, encodeKillerOrder(kind, value), nil, nil, unix.MSG_NOSIGNAL)
 	}
 	w.mu.Unlock()
 	if err != nil {
 		return ErrGone
 	}
-	var ack [1]byte
+	var ack [killerOrderSize]byte
 	for { // Close waits for this
 		n, err := unix.Read(fd, ack[:])
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
-		if err != nil || n != 1 {
+		if err != nil || n != len(ack) {
 			return ErrGone
 		}
 		return nil

@@ -27,6 +27,8 @@ extern volatile s32 child_pid; /* child */
 extern s32 child_pidfd;       /* killer, by its clone */
 extern volatile s32 child_status; /* whoever reaps the child: a wait status */
 extern volatile u32 limits_met;   /* any task, atomically: enum limit */
+extern volatile s32 memory_victim; /* killer: see struct message */
+extern volatile u64 memory_found;  /* killer */
 
 static inline int fd_of(enum fd_slot slot) { return (int)nfds + (int)slot; }
 
