@@ -111,6 +111,22 @@ static int killer_order(int events)
 	return r < 0;
 }
 
+/* Who watches a sandbox that keeps every CPU busy has to run when it wants to: on any CPU
+ * (see parent_cpu), before those with longer slices (Linux 6.12: sched_attr of
+ * include/uapi/linux/sched/types.h), and before all others where that may be had. */
+static void killer_in_time(void)
+{
+	struct { u32 size, policy; u64 flags; s32 nice; u32 priority; u64 runtime, deadline, period; } attr = {
+		sizeof attr, 0, 0, -20, 0, 100 * 1000, 0, 0,
+	};
+
+	sys3(__NR_sched_setaffinity, 0, CPU_BYTES, host_cpus);
+	if (sys3(__NR_sched_setattr, 0, &attr, 0) < 0) {
+		attr.nice = 0;
+		sys3(__NR_sched_setattr, 0, &attr, 0);
+	}
+}
+
 /* Does what the limits have to do now, and sets wait to the time until they have again.
  * Returns 1 when one of them can't be enforced, which ends the sandbox. */
 static int killer_limits(struct timespec *wait, int *waits)
@@ -146,7 +162,7 @@ void killer_main(void)
 	} else {
 		check(STEP_KILLER_CLONE, sys5(__NR_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
 	}
-	memory_begin();
+	check(STEP_LIMITS, memory_begin());
 	cpu_begin();
 	if (req->flags & REQ_LISTENER)
 		flags |= CLONE_FILES; /* exec undoes it: unshare_files() in begin_new_exec */
@@ -155,7 +171,7 @@ void killer_main(void)
 		die(STEP_CHILD_CLONE, r);
 	killer_descriptors();
 	if (req->max_memory || req->max_cpu)
-		sys3(__NR_sched_setaffinity, 0, CPU_BYTES, host_cpus); /* to be in time, see parent_cpu */
+		killer_in_time();
 
 	fds[0].fd = fd_of(FD_ORDER);
 	fds[1].fd = fd_of(FD_HOST);

@@ -11,13 +11,15 @@ static const u64 FASTEST = 8ull << 30;
 static const u64 MS = 1000 * 1000;
 static const u64 SHORTEST = 2 * MS, LONGEST = 1000 * MS; /* between two looks */
 static const u64 LONGEST_IDLE = 100 * MS; /* unless the limit is far away */
-enum { IDLE_STRETCH = 16, LOOK_COST = 20, FULL_COST = 20 };
+/* So that looking takes a twentieth of a CPU at most; a fifth while the memory grows. */
+enum { IDLE_STRETCH = 16, LOOK_COST = 20, LOOK_COST_GROWING = 5, FULL_COST = 20 };
 
 static u64 limit;   /* 0: none */
 static u64 outside; /* of the machine's shared memory, what is not the sandbox's */
 static u64 due, interval, base_interval;
-static u64 cpu_before;   /* of the processes of the last look */
+static u64 cpu_before;   /* of the processes of the last look, when it was there */
 static u64 full_due;     /* when the estimates are no good any more */
+static u64 total_before;
 static u64 full_total, full_cheap; /* what the last full look found, and what it looked like */
 
 /* ---- files that are memory ------------------------------------------------------- */
@@ -81,6 +83,7 @@ static const u64 HUGETLBFS_MAGIC = 0x958458f6;
 /* What the command got from the host is not its own, up to the size that it had. */
 static struct file given[16];
 static u32 ngiven;
+static u64 kernel_mount; /* the device of memfds and of shared anonymous memory */
 
 static u64 own_bytes(const struct statx *st)
 {
@@ -105,17 +108,27 @@ static long stat_memory(const char *path, struct statx *st)
 }
 
 /* Before the command is there: its descriptors are this task's. */
-static void note_given(void)
+static long note_given(void)
 {
 	struct statx st;
 	char path[PATH_BYTES];
+	long mem = sys2(__NR_memfd_create, "", 0);
 	u32 fd;
+
+	if (mem < 0)
+		return mem;
+	format_path(path, "/proc/self/fd/", (s32)mem, "");
+	if (!stat_memory(path, &st))
+		return -EOPNOTSUPP;
+	kernel_mount = (u64)st.dev[0] << 32 | st.dev[1];
+	sys1(__NR_close, mem);
 
 	for (fd = 0; fd < nfds && ngiven < sizeof given / sizeof *given; fd++) {
 		format_path(path, "/proc/self/fd/", (s32)fd, "");
 		if (stat_memory(path, &st))
 			given[ngiven++] = (struct file){ (u64)st.dev[0] << 32 | st.dev[1], st.ino, st.blocks * 512 };
 	}
+	return 0;
 }
 
 /* ---- descriptors ------------------------------------------------------------------ */
@@ -153,12 +166,23 @@ static int ends(const char *s, long n, const char *tail)
 	return 1;
 }
 
+static void hold(struct process *p, const struct statx *st)
+{
+	s64 bytes = add_file((u64)st->dev[0] << 32 | st->dev[1], st->ino, own_bytes(st));
+
+	if (bytes < 0) {
+		scan_error = bytes;
+		return;
+	}
+	unmapped += (u64)bytes;
+	p->share += (u64)bytes;
+}
+
 /* The link is read, not the file: to look at that can wait for a server. */
 static void look_at_descriptor(struct process *p, s32 tid, s32 fd)
 {
 	char path[PATH_BYTES], link[256];
 	struct statx st;
-	s64 bytes;
 	long n;
 
 	format_path(path, "/proc/", tid, "/fd/");
@@ -173,13 +197,7 @@ static void look_at_descriptor(struct process *p, s32 tid, s32 fd)
 		return;
 	if (!stat_memory(path, &st))
 		return;
-	bytes = add_file((u64)st.dev[0] << 32 | st.dev[1], st.ino, own_bytes(&st));
-	if (bytes < 0) {
-		scan_error = bytes;
-		return;
-	}
-	unmapped += (u64)bytes;
-	p->share += (u64)bytes;
+	hold(p, &st);
 }
 
 static void look_at_table(struct process *p, s32 tid)
@@ -191,7 +209,7 @@ static void look_at_table(struct process *p, s32 tid)
 	format_path(path, "/proc/", tid, "/fd");
 	fd = sys4(__NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
 	if (fd < 0) {
-		opaque |= fd != -ENOENT && fd != -ESRCH;
+		opaque = 1; /* also when it has ended, as its memory may be another's by now */
 		return;
 	}
 	while ((n = sys3(__NR_getdents64, fd, buf, sizeof buf)) > 0)
@@ -230,8 +248,10 @@ static void proportional(struct process *p, u64 *anon, u64 *shmem)
 	*anon = p->anon;
 	*shmem = p->shmem;
 	format_path(path, "/proc/", p->live, "/smaps_rollup");
-	if (reader_open(&r, path) < 0)
+	if (reader_open(&r, path) < 0) {
+		opaque = 1;
 		return;
+	}
 	while (reader_line(&r, line, sizeof line)) {
 		if ((v = value_of(line, "Pss_Anon:")) >= 0)
 			a += (u64)v * 1024, complete |= 1;
@@ -243,6 +263,8 @@ static void proportional(struct process *p, u64 *anon, u64 *shmem)
 	reader_close(&r);
 	if (complete == 3)
 		*anon = a, *shmem = s;
+	else
+		opaque = 1;
 }
 
 static u64 hex(const char **s)
@@ -258,30 +280,60 @@ static u64 hex(const char **s)
 	}
 }
 
-/* Whether the first line of a mapping, "from-to perms offset dev inode path", is one of a
- * file of the set; -1 for other lines. */
-static int mapping_counted(const char *s)
+/* The first line of a mapping, "from-to perms offset dev inode path". Returns 0 for others. */
+static int mapping(const char *s, u64 *dev, u64 *ino)
 {
-	u64 major, minor, ino = 0;
-
 	hex(&s);
 	if (*s != '-')
-		return -1;
+		return 0;
 	while (*s && *s != ' ')
 		s++;
-	s += s[0] ? 6 : 0; /* " rw-p " */
+	s += *s ? 6 : 0; /* " rw-p " */
 	hex(&s);
 	if (*s++ != ' ')
-		return -1;
-	major = hex(&s);
+		return 0;
+	*dev = hex(&s) << 32;
 	if (*s++ != ':')
-		return -1;
-	minor = hex(&s);
+		return 0;
+	*dev |= hex(&s);
 	while (*s == ' ')
 		s++;
-	for (; *s >= '0' && *s <= '9'; s++)
-		ino = ino * 10 + (u64)(*s - '0');
-	return ino && files_room && file_slot(major << 32 | minor, ino)->ino != 0;
+	for (*ino = 0; *s >= '0' && *s <= '9'; s++)
+		*ino = *ino * 10 + (u64)(*s - '0');
+	return 1;
+}
+
+/* Shared memory stays as long as a bit of it is mapped, present or not: after a fork, and
+ * after MADV_DONTNEED, no process need have a page of it. Only who has CAP_SYS_ADMIN or
+ * CAP_CHECKPOINT_RESTORE may ask for the size of what is behind a mapping:
+ * proc_pid_map_files(5). */
+static void look_at_mappings(struct process *p)
+{
+	static struct reader r;
+	char path[2 * PATH_BYTES], line[96];
+	struct statx st;
+	u64 dev, ino;
+	u32 n, i;
+
+	format_path(path, "/proc/", p->live, "/maps");
+	if (reader_open(&r, path) < 0) {
+		opaque = 1;
+		return;
+	}
+	while (reader_line(&r, line, sizeof line)) {
+		if (!mapping(line, &dev, &ino) || dev != kernel_mount || (files_room && file_slot(dev, ino)->ino))
+			continue;
+		format_path(path, "/proc/", p->live, "/map_files/");
+		n = (u32)length(path);
+		for (i = 0; line[i] && line[i] != ' ' && n + 1 < sizeof path; i++)
+			path[n++] = line[i];
+		path[n] = 0;
+		if (stat_memory(path, &st))
+			hold(p, &st);
+		else
+			opaque = 1;
+	}
+	reader_close(&r);
 }
 
 /* What a process maps of files that the set has counted already, in its proportion. */
@@ -290,15 +342,16 @@ static u64 counted_twice(struct process *p)
 	static struct reader r;
 	char path[PATH_BYTES], line[96];
 	u64 sum = 0, pss = 0, anon;
-	int counted = 0, c;
+	u64 dev, ino;
+	int counted = 0;
 	s64 v;
 
 	format_path(path, "/proc/", p->live, "/smaps");
 	if (reader_open(&r, path) < 0)
 		return 0;
 	while (reader_line(&r, line, sizeof line)) {
-		if ((c = mapping_counted(line)) >= 0)
-			counted = c;
+		if (mapping(line, &dev, &ino))
+			counted = ino && files_room && file_slot(dev, ino)->ino;
 		else if ((v = value_of(line, "Pss:")) >= 0)
 			pss = (u64)v * 1024;
 		else if ((v = value_of(line, "Anonymous:")) >= 0) {
@@ -312,6 +365,8 @@ static u64 counted_twice(struct process *p)
 }
 
 /* ---- a look --------------------------------------------------------------------------- */
+
+static u64 machine_before; /* at the last look */
 
 static s32 dying[64]; /* killed, and not gone yet */
 static u32 ndying;
@@ -370,8 +425,9 @@ static int seen_before(u32 n)
 	return 0;
 }
 
-/* What there is, of the processes that tree has. */
-static u64 full_look(u64 machine)
+/* What there is, of the processes that tree has. The rest of them are left out once it is
+ * more than enough. */
+static u64 full_look(u64 machine, u64 enough)
 {
 	u64 private = 0, shmem = 0, a, s;
 	u32 i, holders = 0;
@@ -392,12 +448,15 @@ static u64 full_look(u64 machine)
 			threads_of(p, look_at_thread);
 		if (seen_before(i))
 			continue;
+		look_at_mappings(p);
 		a = p->anon, s = p->shmem;
 		if (holders > 1)
 			proportional(p, &a, &s);
 		private += a + p->rest;
 		shmem += s;
 		p->share += a + p->rest + s;
+		if (private > enough)
+			return private;
 	}
 	if (unmapped && shmem && private + shmem + unmapped > limit) {
 		u64 twice = 0;
@@ -414,27 +473,42 @@ static u64 full_look(u64 machine)
 	return private + shmem;
 }
 
-static void kill_largest(u64 total)
+static void kill_process(struct process *p, u64 total)
 {
-	struct process *largest = 0;
-	u32 i;
-
-	for (i = 0; i < ntree; i++)
-		if (has_memory(&tree[i]) && (!largest || tree[i].share > largest->share))
-			largest = &tree[i];
-	if (!largest)
-		return;
 	if (!memory_victim) {
-		memory_victim = largest->pid;
+		memory_victim = p->pid;
 		memory_found = total;
 	}
 	__atomic_fetch_or(&limits_met, LIMIT_MEMORY, __ATOMIC_SEQ_CST);
-	sys2(__NR_kill, largest->pid, SIGKILL);
+	sys2(__NR_kill, p->pid, SIGKILL);
 	if (ndying < sizeof dying / sizeof *dying)
-		dying[ndying++] = largest->pid;
+		dying[ndying++] = p->pid;
+}
+
+/* The one that holds most, and so on, until the rest is within the limit. */
+static void kill_largest(u64 total)
+{
+	u64 left = total;
+	u32 i;
+
+	while (left > limit) {
+		struct process *largest = 0;
+
+		for (i = 0; i < ntree; i++)
+			if (has_memory(&tree[i]) && (!largest || tree[i].share > largest->share))
+				largest = &tree[i];
+		if (!largest)
+			return;
+		kill_process(largest, total);
+		left -= largest->share < left ? largest->share : left;
+		if (!largest->share || ndying == sizeof dying / sizeof *dying)
+			return;
+	}
 }
 
 /* Once all stand still, so that nothing is counted twice because it moves. */
+static const u64 NO_MATTER = ~0ull;
+
 static long over(void)
 {
 	u64 total = 0;
@@ -443,7 +517,7 @@ static long over(void)
 	tree_hold(HOLD_OVER);
 	r = tree_walk_exactly(WALK_MEMORY);
 	if (r >= 0) {
-		total = full_look(shared_memory_of_machine());
+		total = full_look(shared_memory_of_machine(), NO_MATTER);
 		if (!scan_error && total > limit)
 			kill_largest(total);
 	}
@@ -483,19 +557,20 @@ static long look(u64 now)
 {
 	u64 machine, private, cheap, total, cost, distance;
 	long r = tree_walk_exactly(WALK_MEMORY);
-	int killed = 0, moved = 0;
+	int killed = 0;
+	u32 i;
 
 	if (r < 0)
 		return r;
 	forget_the_dead();
-	machine = shared_memory_of_machine();
+	machine_before = machine = shared_memory_of_machine();
 	cheap = cheap_total(machine, &private);
 	total = full_total + (cheap > full_cheap ? cheap - full_cheap : 0);
 	if (private + machine <= limit || (cheap <= limit && now < full_due)) {
 		total = cheap;
 	} else if (total > limit || now >= full_due) {
 		u64 began = now_ns(), again;
-		total = full_look(machine);
+		total = full_look(machine, limit);
 		if (scan_error)
 			return scan_error;
 		if (total > limit) {
@@ -513,26 +588,25 @@ static long look(u64 now)
 	cost = now_ns() - now;
 	distance = total < limit ? limit - total : 0;
 	base_interval = distance / (FASTEST / 1000000000ull * cpus_of_sandbox() + 1);
-	if (base_interval < cost * LOOK_COST)
-		base_interval = cost * LOOK_COST;
+	cost *= total > total_before && total - total_before > distance / 8 ? LOOK_COST_GROWING : LOOK_COST;
+	total_before = total;
+	if (base_interval < cost)
+		base_interval = cost;
 	if (base_interval < SHORTEST || killed)
 		base_interval = SHORTEST;
 	if (base_interval > LONGEST)
 		base_interval = LONGEST;
 	interval = base_interval;
-	cpu_before = cpu_sum(&moved);
-	if (moved)
-		cpu_before = 0;
+	for (cpu_before = i = 0; i < ntree; i++)
+		cpu_before += tree[i].cpu;
 	return 0;
 }
 
-void memory_begin(void)
+long memory_begin(void)
 {
 	limit = req->max_memory;
-	if (limit) {
-		note_given();
-		outside = shared_memory_of_machine();
-	}
+	machine_before = outside = shared_memory_of_machine();
+	return limit ? note_given() : 0;
 }
 
 long memory_restrict(u64 bytes)
@@ -559,7 +633,11 @@ long memory_run(u64 now, u64 *next)
 		return 0;
 	if (now >= due) {
 		if (due && idle()) {
-			u64 longest = base_interval * IDLE_STRETCH;
+			u64 machine = shared_memory_of_machine(), longest = base_interval * IDLE_STRETCH;
+
+			/* What has changed is others'. */
+			outside = outside + machine > machine_before ? outside + machine - machine_before : 0;
+			machine_before = machine;
 			if (longest > LONGEST_IDLE && base_interval < LONGEST_IDLE)
 				longest = LONGEST_IDLE;
 			if (longest < base_interval || longest > LONGEST)

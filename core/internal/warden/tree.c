@@ -218,14 +218,9 @@ static void find_live(struct process *p, s32 tid)
 
 static void look_at(struct process *p, enum walk what)
 {
-	long err = 0;
-
 	p->live = p->pid;
-	if (what & WALK_CPU) {
-		p->cpu = cpu_of(p->pid, &err);
-		if (err || read_file(p, p->pid, "/stat", read_times) < 0)
-			p->state = 0;
-	}
+	if (what & WALK_CPU && read_file(p, p->pid, "/stat", read_times) < 0)
+		p->state = 0;
 	if (what & WALK_MEMORY && read_file(p, p->pid, "/status", read_memory) < 0)
 		p->state = 0;
 	/* A leader that has ended has no memory any more, to look at, but its threads have. */
@@ -294,14 +289,16 @@ static void children_of(s32 pid, s32 tid)
 
 static void children_of_thread(struct process *p, s32 tid)
 {
-	s32 pid = p->pid; /* p moves with the tree */
-	children_of(pid, tid);
+	if (tid != p->pid)
+		children_of(p->pid, tid);
 }
 
-/* A list is true of the moment at which it is read. Somebody is missed, or there twice, only
- * if the parent ends meanwhile, which makes another of it: one that is gone, or a zombie
- * that was none in the walk before. Or if one thread of the parent ends, and another
- * inherits its children. */
+/* A list is true of the moment at which it is read, if the parent is alive afterwards. So
+ * somebody is missed, or there twice, only if a parent ends meanwhile, which makes another of
+ * it: one that is gone, or a zombie that was none in the walk before. Or if one thread of
+ * the parent ends, and another inherits its children.
+ *
+ * Its time is looked at first: whoever has used none since has no children since. */
 static u64 zombies_before;
 
 long tree_walk(enum walk what)
@@ -321,17 +318,20 @@ long tree_walk(enum walk what)
 	else
 		children_of(self, self);
 	for (i = 0; i < ntree && !walk_error; i++) {
-		struct process p = tree[i];
+		struct process p = tree[i]; /* which moves */
+		long err = 0;
 
+		p.cpu = cpu_of(p.pid, &err);
+		children_of(p.pid, p.pid);
 		look_at(&p, what);
+		if (err < 0)
+			p.state = 0;
 		tree[i] = p;
 		if (!p.state) {
 			exact = 0;
 		} else if (p.state == 'Z' && p.threads <= 1) {
 			zombies += (u64)p.pid * 0x9e3779b97f4a7c15ull;
-		} else if (p.threads == 1) {
-			children_of(p.pid, p.pid);
-		} else {
+		} else if (p.threads > 1) {
 			u64 sum = threads_of(&p, children_of_thread);
 			if (threads_of(&p, 0) != sum)
 				exact = 0;
