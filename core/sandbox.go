@@ -189,6 +189,7 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 		MaxProcesses: p.maxProcesses, MaxMemory: p.maxMemory, MaxCPU: p.maxCPU,
 		KeepCaps: keepCapabilities, Ruleset: -1, Cwd: -1,
 	}
+	spec.WritesMemory = p.maxMemory != nil && writesMemory(p.writable)
 	// The killer's own domain needs what the policy's signal scope needs. With
 	// that scope off, a domain around the command would restrict it all the same.
 	if p.scopeSignal {

@@ -212,8 +212,9 @@ int main(int argc, char **argv)
 		else
 			unlink(argv[4]);
 	} else if (IS("processes") || IS("stopped")) { /* many that each hold little */
+		pid_t pids[64];
 		for (i = 0; i < n; i++)
-			if (fork() == 0) {
+			if ((pids[i] = fork()) == 0) {
 				fill(take(size / (size_t)n, MAP_PRIVATE), size / (size_t)n);
 				if (IS("stopped"))
 					raise(SIGSTOP);
@@ -222,7 +223,9 @@ int main(int argc, char **argv)
 			}
 		linger(3000);
 		for (fd = i = 0; i < n; i++)
-			fd += waitpid(-1, NULL, WNOHANG) > 0;
+			fd += waitpid(pids[i], NULL, WNOHANG) > 0;
+		for (i = 0; i < n; i++)
+			kill(pids[i], SIGKILL);
 		printf("ended %d 0\n", fd);
 		if (fd)
 			return 0;

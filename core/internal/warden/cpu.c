@@ -17,6 +17,7 @@ static u64 looked, due, interval, used_in_all;
 static struct seen { s32 pid, parent; u64 cpu, reaped; u32 autoreaps; } *seen;
 static u32 nseen, seen_room;
 static u64 lost; /* of processes that no one waited for */
+static int throttled;
 
 static struct process *still_there(u32 n)
 {
@@ -64,10 +65,10 @@ static long remember(void)
  * that of who waited for them, times(2). A process that nobody waits for, as its parent
  * ignores SIGCHLD, is in nobody's time (wait_task_zombie and release_task of the kernel's
  * kernel/exit.c): what it had used when it was last seen is kept in lost, and it is taken
- * to have run ever since. */
-static long used(u64 since, u64 *total)
+ * to have run ever since, but while all were held. */
+static long used(u64 ran, u64 *total)
 {
-	u64 sum = 0, most = since * cpus_of_sandbox(), ghosts = 0;
+	u64 sum = 0, most = ran * cpus_of_sandbox(), ghosts = 0;
 	long r = tree_walk_exactly(WALK_CPU);
 	u32 i;
 
@@ -79,7 +80,7 @@ static long used(u64 since, u64 *total)
 	for (i = 0; i < nseen; i++)
 		if (autoreaps(seen[i].parent) && !still_there(i)) {
 			lost += seen[i].cpu + seen[i].reaped;
-			ghosts += since;
+			ghosts += ran;
 		}
 	lost += ghosts < most ? ghosts : most;
 	*total = sum + tree_reaped() + lost;
@@ -97,12 +98,10 @@ void cpu_begin(void)
 	looked = now_ns();
 }
 
-static int throttled;
-
 static long look(u64 now)
 {
 	u64 total, since = now - looked, cpus = cpus_of_sandbox(), cost, spent;
-	long r = used(since, &total);
+	long r = used(throttled ? 0 : since, &total);
 
 	if (r < 0)
 		return r;

@@ -432,7 +432,8 @@ static u64 full_look(u64 machine, u64 enough)
 	u64 private = 0, shmem = 0, a, s;
 	u32 i, holders = 0;
 
-	opaque = 0;
+	/* Files that have a name are nobody's. To look for them all could take for ever. */
+	opaque = (req->flags & REQ_WRITES_MEMORY) != 0;
 	unmapped = 0;
 	forget_files();
 	for (i = 0; i < ntree; i++)

@@ -34,6 +34,7 @@ const (
 	reqCwd
 	reqWaitKillable
 	reqMaxProcesses
+	reqWritesMemory
 )
 
 // Step is a step of the start, in the order they are taken.
@@ -188,7 +189,7 @@ func (s *Spec) encode() ([]byte, error) {
 		{s.NoCore, reqNoCore}, {s.NoTHP, reqNoTHP}, {s.NoRandomize, reqNoRandomize},
 		{s.NoFile != nil, reqNoFile}, {s.Cores != nil, reqAffinity},
 		{s.Ruleset >= 0, reqRuleset}, {s.Cwd >= 0, reqCwd}, {s.WaitKillable, reqWaitKillable},
-		{s.MaxProcesses != nil, reqMaxProcesses},
+		{s.MaxProcesses != nil, reqMaxProcesses}, {s.WritesMemory, reqWritesMemory},
 	} {
 		if f.set {
 			flags |= f.bit

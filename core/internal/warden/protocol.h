@@ -45,6 +45,7 @@ enum request_flag {
 	REQ_CWD = 1 << 9,
 	REQ_WAIT_KILLABLE = 1 << 10, /* WAIT_KILLABLE_RECV, Linux 5.19 */
 	REQ_MAX_PROCESSES = 1 << 11,
+	REQ_WRITES_MEMORY = 1 << 12, /* files on a tmpfs, for max_memory */
 };
 
 /* First datagram starts with this; the rest of total bytes follows, in as many

@@ -38,6 +38,7 @@ type Spec struct {
 
 	MaxProcesses *uint32 // nil: no limit, nothing is traced from birth
 	MaxMemory    *uint64 // bytes; nil: no limit
+	WritesMemory bool    // files that the command can write may be memory
 	MaxCPU       *uint32 // percent of one core; nil: no limit
 }
 
