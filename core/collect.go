@@ -193,13 +193,21 @@ func (s *Sandbox) watch() error {
 func (s *Sandbox) end(m warden.Message) {
 	s.out.drain()
 	s.errs.drain()
-	if m.Step != warden.StepNone && m.Step != warden.StepWalk {
+	if m.Step != warden.StepNone && m.Step != warden.StepWalk && (m.Step != warden.StepLimits || m.PID == 0) {
 		s.finish(nil, s.stepError(m))
 		return
 	}
 	why := ""
 	if m.Step == warden.StepWalk {
 		why = fmt.Sprintf("tasks may have been left behind: %v: %v", m.Step, unix.Errno(m.Errno))
+	}
+	if m.Step == warden.StepLimits {
+		why = fmt.Sprintf("the sandbox was ended, as a limit could not be enforced any more: %v: %v", m.Step, unix.Errno(m.Errno))
+	}
+	if m.MemoryVictim != 0 {
+		said := fmt.Sprintf("max_memory: process %d, which held most, was killed when the sandbox held %d bytes", m.MemoryVictim, m.MemoryFound)
+		s.logf("%s", said)
+		s.killedBecause.CompareAndSwap(nil, said)
 	}
 	s.finish(s.outcome(unix.WaitStatus(m.Status), m, why), nil)
 }

@@ -30,22 +30,11 @@ func pollUntil(fds []unix.PollFd, deadline time.Time) bool {
 func (s *Sandbox) expire() (again time.Time) {
 	s.timedOut.Store(true)
 	if s.plan.termGrace > 0 && s.warned.CompareAndSwap(false, true) {
-		s.terminate()
+		s.warden.Terminate()
 		return time.Now().Add(s.plan.termGrace)
 	}
 	s.warden.Kill()
 	return time.Time{}
-}
-
-// terminate sends SIGTERM to every task of the sandbox, and SIGCONT after it, so that
-// stopped ones take it too: as timeout(1) does.
-func (s *Sandbox) terminate() {
-	if s.plan.scopeSignal {
-		s.warden.Terminate()
-		return
-	}
-	_ = signalDescendants(s.warden.PID(), unix.SIGTERM)
-	_ = signalDescendants(s.warden.PID(), unix.SIGCONT)
 }
 
 // Expire says that the time of the run is over, for a caller that keeps it by itself: the

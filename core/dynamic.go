@@ -33,6 +33,15 @@ const (
 type dynamic struct {
 	mu    sync.Mutex // one change at a time
 	state atomic.Pointer[dynamicState]
+
+	enforcers
+}
+
+// enforcers carry out a limit that was lowered: it is in force when they return, or holds
+// for what anybody does who was answered after that. nil is nobody, in tests.
+type enforcers struct {
+	enforceMemory    func(bytes uint64) error
+	enforceProcesses func(n uint32) error
 }
 
 type dynamicState struct {
@@ -50,17 +59,12 @@ type dynamicState struct {
 type ceilings struct {
 	addrs             []netip.Prefix
 	memory, processes limit
-}
 
-func (p *Plan) ceilings() (c ceilings) {
-	if p.maxProcesses != nil {
-		c.processes = limit{uint64(*p.maxProcesses), true}
-	}
-	return c
+	enforcers
 }
 
 func newDynamic(c ceilings) *dynamic {
-	d := &dynamic{}
+	d := &dynamic{enforcers: c.enforcers}
 	d.state.Store(&dynamicState{ceiling: c.addrs, memory: c.memory, processes: c.processes})
 	return d
 }
@@ -206,11 +210,21 @@ func (l *limit) lower(n uint64, field string) error {
 }
 
 func (d *dynamic) restrictMaxMemory(bytes uint64) error {
-	return d.change(func(s *dynamicState) error { return s.memory.lower(bytes, "max_memory") })
+	return d.change(func(s *dynamicState) error {
+		if err := s.memory.lower(bytes, "max_memory"); err != nil || d.enforceMemory == nil {
+			return err
+		}
+		return d.enforceMemory(s.memory.n)
+	})
 }
 
 func (d *dynamic) restrictMaxProcesses(n uint32) error {
-	return d.change(func(s *dynamicState) error { return s.processes.lower(uint64(n), "max_processes") })
+	return d.change(func(s *dynamicState) error {
+		if err := s.processes.lower(uint64(n), "max_processes"); err != nil || d.enforceProcesses == nil {
+			return err
+		}
+		return d.enforceProcesses(uint32(s.processes.n))
+	})
 }
 
 // plainPath makes one spelling of those that mean the same on every file system. A

@@ -36,6 +36,9 @@ type Kernel struct {
 	Yama      int  // /proc/sys/kernel/yama/ptrace_scope; -1 without Yama
 	CanPtrace bool // the process has CAP_SYS_PTRACE
 
+	// Children: /proc/PID/task/TID/children, CONFIG_PROC_CHILDREN.
+	Children bool
+
 	// CPUs that are online, in order; nil when unknown.
 	CPUs []uint32
 }
@@ -73,6 +76,7 @@ func Probe() Kernel {
 			k.Yama = scope
 		}
 	}
+	k.Children = unix.Access(fmt.Sprintf("/proc/self/task/%d/children", unix.Gettid()), unix.R_OK) == nil
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var caps [2]unix.CapUserData
 	if unix.Capget(&header, &caps[0]) == nil {

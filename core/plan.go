@@ -42,10 +42,11 @@ type Plan struct {
 	env      map[string]string
 	cleanEnv bool
 
-	maxProcesses *uint32 // nil: no limit
-	maxMemory    *uint64 // bytes; nil: no limit
-	maxCPU       *uint32 // percent of a core; nil: no limit
-	numCPUs      *uint32 // nil: all
+	maxProcesses *uint32  // nil: no limit
+	maxMemory    *uint64  // bytes; nil: no limit
+	writable     []string // paths
+	maxCPU       *uint32  // percent of a core; nil: no limit
+	numCPUs      *uint32  // nil: all
 	termGrace    time.Duration
 
 	maxOpenFiles *uint32 // nil: inherited
@@ -83,6 +84,7 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 		degradable:    sortedSet(p.AllowDegraded),
 		disabled:      sortedSet(p.Disable),
 		name:          p.Name,
+		writable:      slices.Clone(p.FSWritable),
 		cwd:           p.Cwd,
 		env:           maps.Clone(p.Env),
 		cleanEnv:      p.CleanEnv,
@@ -170,6 +172,9 @@ func (p *Plan) denied(policy *Policy) []string {
 	}
 	if len(policy.FSWritable) == 0 {
 		deny = append(deny, attributeCalls...)
+	}
+	if p.maxMemory != nil {
+		deny = append(deny, "memfd_secret") // no process's memory, and none that the machine tells of
 	}
 	slices.Sort(deny)
 	return slices.Compact(deny)

@@ -50,6 +50,9 @@ func (p *Plan) check(k Kernel) error {
 		// Without a port to listen on, each listen is denied, whatever the reason.
 		lack("net_allow_bind needs pidfd_getfd(2) to carry out listen(2), which /proc/sys/kernel/yama/ptrace_scope=%d forbids here; 1 is enough", k.Yama)
 	}
+	if (p.maxMemory != nil || p.maxCPU != nil) && !k.Children {
+		lack("max_memory and max_cpu need /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN, and a /proc that is mounted)")
+	}
 	if len(missing) > 0 {
 		return &StartError{Step: "kernel", Err: unsupported(strings.Join(missing, "\n"))}
 	}

@@ -17,19 +17,12 @@ import (
 // of some are not built yet: these fail, and errors.Is finds [ErrNotBuilt] in the error.
 type Context struct {
 	live    *dynamic
-	enforce enforcer
 	logf    func(string, ...any) // does not keep the run: a binding keeps contexts
 	unbuilt map[effect]string
 
 	mu     sync.Mutex // guards what follows
 	open   bool       // the function has not returned
 	failed bool       // … and has to deny
-}
-
-// enforcer is who carries out a limit that was lowered: the warden. It has the order
-// before the verdict goes out.
-type enforcer interface {
-	LimitProcesses(n uint32) error
 }
 
 // effect is what has to be enforced for some methods of a Context.
@@ -46,7 +39,6 @@ const (
 // takes its line out, and gives the sandbox's [dynamic] its ceiling.
 var unbuilt = map[effect]string{
 	byAddress: "network rules by address",
-	maxMemory: "max_memory",
 	byPath:    "fs_denied",
 }
 
@@ -70,19 +62,14 @@ func (c *Context) RestrictPIDNetwork(pid uint32, ips []string) error {
 }
 
 // RestrictMaxMemory lowers the policy's max_memory; more than it is now changes nothing.
-// Without one it is an error.
+// Without one it is an error. When it returns, who was above the new limit is dead.
 func (c *Context) RestrictMaxMemory(bytes uint64) error {
 	return c.change("restrict_max_memory", maxMemory, func(d *dynamic) error { return d.restrictMaxMemory(bytes) })
 }
 
 // RestrictMaxProcesses does the same to max_processes. 0 is no new process.
 func (c *Context) RestrictMaxProcesses(n uint32) error {
-	return c.change("restrict_max_processes", maxProcesses, func(d *dynamic) error {
-		if err := d.restrictMaxProcesses(n); err != nil {
-			return err
-		}
-		return c.enforce.LimitProcesses(n)
-	})
+	return c.change("restrict_max_processes", maxProcesses, func(d *dynamic) error { return d.restrictMaxProcesses(n) })
 }
 
 // DenyPath makes what lies at the path and beneath it fail with EACCES. The path is
@@ -142,7 +129,7 @@ func (c *Context) change(method string, e effect, f func(*dynamic) error) error 
 func (c *Context) close(v Verdict) Verdict {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.open, c.live, c.enforce = false, nil, nil
+	c.open, c.live = false, nil
 	if c.failed && v.errno() == 0 {
 		return Deny
 	}

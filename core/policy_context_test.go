@@ -23,11 +23,6 @@ var calls = map[string]func(*Context) error{
 // nothingBuilt is a table of its own, so that the tests outlive the lines of the real one.
 var nothingBuilt = map[effect]string{byAddress: "this", maxMemory: "this", maxProcesses: "this", byPath: "this"}
 
-// nobody enforces anything.
-type nobody struct{}
-
-func (nobody) LimitProcesses(uint32) error { return nil }
-
 // journal is a log.
 type journal []string
 
@@ -40,7 +35,7 @@ func withLimits() *dynamic {
 func TestContextSaysWhatIsNotBuilt(t *testing.T) {
 	for name, call := range calls {
 		var log journal
-		c := &Context{enforce: nobody{}, live: withLimits(), logf: log.logf, unbuilt: nothingBuilt, open: true}
+		c := &Context{live: withLimits(), logf: log.logf, unbuilt: nothingBuilt, open: true}
 		before := c.live.state.Load()
 		err := call(c)
 		if !errors.Is(err, ErrNotBuilt) || !strings.HasPrefix(err.Error(), name+": not built yet: it needs this") {
@@ -64,7 +59,7 @@ func TestContextWithEffects(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log journal
-	c := &Context{enforce: nobody{}, live: live, logf: log.logf, open: true}
+	c := &Context{live: live, logf: log.logf, open: true}
 	for name, call := range calls {
 		if err := call(c); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -90,7 +85,7 @@ func TestContextEffectsAreSwitchedOneByOne(t *testing.T) {
 	for e := range nothingBuilt {
 		built := 0
 		for _, call := range calls {
-			c := &Context{enforce: nobody{}, live: withLimits(), logf: new(journal).logf, unbuilt: map[effect]string{e: "it"}, open: true}
+			c := &Context{live: withLimits(), logf: new(journal).logf, unbuilt: map[effect]string{e: "it"}, open: true}
 			if call(c) == nil {
 				built++
 			}
@@ -113,7 +108,7 @@ func TestContextVerdicts(t *testing.T) {
 		{func(c *Context) { bad(c); good(c) }, Allow, Deny},
 		{func(c *Context) { c.Fail(errors.New("why")) }, Allow, Deny},
 	} {
-		ctx := &Context{enforce: nobody{}, live: withLimits(), logf: new(journal).logf, open: true}
+		ctx := &Context{live: withLimits(), logf: new(journal).logf, open: true}
 		c.call(ctx)
 		if got := ctx.close(c.in); got != c.want {
 			t.Errorf("%d became %d, want %d", c.in, got, c.want)
@@ -123,7 +118,7 @@ func TestContextVerdicts(t *testing.T) {
 
 func TestContextAfterTheCall(t *testing.T) {
 	var log journal
-	closed := &Context{enforce: nobody{}, live: withLimits(), logf: log.logf, open: true}
+	closed := &Context{live: withLimits(), logf: log.logf, open: true}
 	live := closed.live
 	before := live.state.Load()
 	closed.close(Allow)

@@ -59,6 +59,9 @@ type Sandbox struct {
 	closed bool
 }
 
+// landlockScopeSignal is LANDLOCK_SCOPE_SIGNAL, Linux 6.12, ABI 6.
+const landlockScopeSignal = 1 << 1
+
 const (
 	maxLog     = 256
 	maxLogLine = 4096
@@ -165,6 +168,7 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 		MaxProcesses: p.maxProcesses, MaxMemory: p.maxMemory, MaxCPU: p.maxCPU,
 		KeepCaps: keepCapabilities, Ruleset: -1, Cwd: -1,
 	}
+	spec.WritesMemory = p.maxMemory != nil && writesMemory(p.writable)
 	// The killer's own domain needs what the policy's signal scope needs. With
 	// that scope off, a domain around the command would restrict it all the same.
 	if p.scopeSignal {
@@ -331,16 +335,13 @@ func (s *Sandbox) Kill() error { s.warden.Kill(); return nil }
 
 var errOver = errors.New("the sandbox is not running")
 
-// Pause stops every task of the sandbox with SIGSTOP; Resume continues them.
-// Both return when every task has the signal.
-func (s *Sandbox) Pause() error  { return s.signalAll(s.warden.Pause, unix.SIGSTOP) }
-func (s *Sandbox) Resume() error { return s.signalAll(s.warden.Resume, unix.SIGCONT) }
+// Pause stops every task of the sandbox with SIGSTOP; Resume continues those that were
+// not stopped before. Both return when every task has the signal.
+func (s *Sandbox) Pause() error  { return whileRunning(s.warden.Pause()) }
+func (s *Sandbox) Resume() error { return whileRunning(s.warden.Resume()) }
 
-func (s *Sandbox) signalAll(byKiller func() error, sig unix.Signal) error {
-	if !s.plan.scopeSignal {
-		return signalDescendants(s.warden.PID(), sig)
-	}
-	if err := byKiller(); err != nil {
+func whileRunning(err error) error {
+	if err != nil {
 		return errOver
 	}
 	return nil

@@ -159,12 +159,22 @@ func (p *Policy) checkLimits(f *faults) {
 	if p.MaxProcesses != nil && slices.Contains(p.ExtraAllowSyscalls, "debug") {
 		f.add("extra_allow_syscalls", quote("debug"), `together with max_processes: the kernel gives a task one tracer, and a limit needs it; give max_processes "unlimited", or leave the group out`)
 	}
+	if p.MaxMemory != nil && p.allowsAny(uncounted) {
+		f.add("extra_allow_syscalls", "", "together with max_memory: System V shared memory that nobody has attached, and that of memfd_secret, can't be counted; leave one of them out")
+	}
 	switch value := p.TermGrace.String(); {
 	case p.TermGrace < 0:
 		f.add("term_grace", value, "a grace period is not negative; 0 is none")
 	case p.TermGrace > maxPolicyTimeout:
 		f.add("term_grace", value, "give at most %v", maxPolicyTimeout)
 	}
+}
+
+// uncounted are the calls that make memory which belongs to no process that could be looked at.
+var uncounted = []string{"sysv_ipc", "shmget", "memfd_secret"}
+
+func (p *Policy) allowsAny(names []string) bool {
+	return slices.ContainsFunc(p.ExtraAllowSyscalls, func(name string) bool { return slices.Contains(names, name) })
 }
 
 func checkProtections(f *faults, field string, list []Protection) {

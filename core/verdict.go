@@ -25,7 +25,7 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 			s.logf(format, args...)
 		}
 	}
-	s.verdicts = &dispatcher{fn: s.plan.policyFn, timeout: timeout, live: newDynamic(s.plan.ceilings()), enforce: s.warden, logf: logf}
+	s.verdicts = &dispatcher{fn: s.plan.policyFn, timeout: timeout, live: newDynamic(s.ceilings()), logf: logf}
 	s.records = &records{execs: s.plan.recordExecs}
 	s.exec = &handler.Exec{
 		Recorder: s.records,
@@ -42,6 +42,18 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 		}
 	}
 	return hs
+}
+
+// ceilings are what a PolicyFn may lower, and who enforces it then.
+func (s *Sandbox) ceilings() ceilings {
+	c := ceilings{enforcers: enforcers{s.warden.RestrictMemory, s.warden.LimitProcesses}}
+	if s.plan.maxProcesses != nil {
+		c.processes = limit{uint64(*s.plan.maxProcesses), true}
+	}
+	if s.plan.maxMemory != nil {
+		c.memory = limit{*s.plan.maxMemory, true}
+	}
+	return c
 }
 
 // execDecider is the [handler.Decider] of a sandbox's execs.
@@ -94,7 +106,6 @@ func (v Verdict) errno() unix.Errno {
 type dispatcher struct {
 	fn       PolicyFunc
 	live     *dynamic
-	enforce  enforcer
 	timeout  time.Duration // of a verdict, 0 none
 	listener *notify.Listener
 	logf     func(string, ...any) // does not keep the run, as a Context that a binding keeps would
@@ -210,7 +221,7 @@ func (d *dispatcher) call(q *question) (v Verdict) {
 			d.expire(q, "policy_fn has not answered in %v about %s %s", d.timeout, ev.Syscall, handler.Brief(ev.Argv))
 		})()
 	}
-	ctx := &Context{live: d.live, enforce: d.enforce, logf: d.logf, unbuilt: unbuilt, open: true}
+	ctx := &Context{live: d.live, logf: d.logf, unbuilt: unbuilt, open: true}
 	defer func() { v = ctx.close(v) }()
 	return d.fn(ev, ctx)
 }

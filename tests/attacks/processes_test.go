@@ -9,8 +9,8 @@ import (
 	"github.com/sandlock/sandlock/core"
 )
 
-// limited is the policy with max_processes; 0 is none.
-func limited(n uint32) *core.Policy {
+// withProcesses is the policy with max_processes; 0 is none.
+func withProcesses(n uint32) *core.Policy {
 	p := policy()
 	p.MaxProcesses = &n
 	if n == 0 {
@@ -53,11 +53,11 @@ func TestMaxProcesses(t *testing.T) {
 			if way == "parent" {
 				continue // see TestSiblings
 			}
-			got, r := processes(t, limited(limit), way, fits)
+			got, r := processes(t, withProcesses(limit), way, fits)
 			if got["made"] != (attempt{int64(fits), 0}) || got["again"].result != 0 || r.Limits != 0 {
 				t.Errorf("%s, just under: %v, %v", way, got, r.Limits.Names())
 			}
-			got, r = processes(t, limited(limit), way, over)
+			got, r = processes(t, withProcesses(limit), way, over)
 			made := attempt{int64(limit - 1), syscall.EAGAIN}
 			if way == "daemon" {
 				made = attempt{int64(limit - 2), 0} // the second fork fails, which ends the first
@@ -65,7 +65,7 @@ func TestMaxProcesses(t *testing.T) {
 			if got["made"] != made || got["again"].result != 0 || r.Limits != core.LimitProcesses {
 				t.Errorf("%s, over: %v, %v", way, got, r.Limits.Names())
 			}
-			if got, _ := processes(t, limited(0), way, over); got["made"] != (attempt{int64(over), 0}) {
+			if got, _ := processes(t, withProcesses(0), way, over); got["made"] != (attempt{int64(over), 0}) {
 				t.Errorf("%s, the control: %v", way, got)
 			}
 		}
@@ -74,7 +74,7 @@ func TestMaxProcesses(t *testing.T) {
 
 // Children that their maker can't wait for, as they are made to be its siblings.
 func TestSiblings(t *testing.T) {
-	got, r := processes(t, limited(6), "parent", 20)
+	got, r := processes(t, withProcesses(6), "parent", 20)
 	if got["made"] != (attempt{5, syscall.EAGAIN}) || r.Limits != core.LimitProcesses {
 		t.Errorf("%v, %v", got, r.Limits.Names())
 	}
@@ -84,16 +84,16 @@ func TestSiblings(t *testing.T) {
 func TestMaxProcessesCount(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
 		n := raceRounds()
-		if got, r := processes(t, limited(2), "churn", n); got["failed"] != (attempt{}) || r.Processes != uint64(n)+1 {
+		if got, r := processes(t, withProcesses(2), "churn", n); got["failed"] != (attempt{}) || r.Processes != uint64(n)+1 {
 			t.Errorf("%d children one after the other: %v, %d processes", n, got, r.Processes)
 		}
-		if got, _ := processes(t, limited(8), "killed", n/4); got["failed"] != (attempt{}) {
+		if got, _ := processes(t, withProcesses(8), "killed", n/4); got["failed"] != (attempt{}) {
 			t.Errorf("forkers that are killed: %v", got)
 		}
-		if got, _ := processes(t, limited(50), "overtaken", n/10); got["done"] != (attempt{}) || len(got) != 1 {
+		if got, _ := processes(t, withProcesses(50), "overtaken", n/10); got["done"] != (attempt{}) || len(got) != 1 {
 			t.Errorf("a thread that executes while its leader forks: %v", got)
 		}
-		if got, r := processes(t, limited(2), "threads", 200); got["made"] != (attempt{200, 0}) || r.Limits != 0 {
+		if got, r := processes(t, withProcesses(2), "threads", 200); got["made"] != (attempt{200, 0}) || r.Limits != 0 {
 			t.Errorf("threads: %v, %v", got, r.Limits.Names())
 		}
 	})
@@ -102,12 +102,12 @@ func TestMaxProcessesCount(t *testing.T) {
 func TestForkBomb(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
 		for _, n := range []uint32{1, 10, 40} {
-			got, r := processes(t, limited(n), "bomb", 300)
+			got, r := processes(t, withProcesses(n), "bomb", 300)
 			if got["alive"] != (attempt{int64(n), 0}) || r.Limits != core.LimitProcesses {
 				t.Errorf("of %d processes: %v, %v", n, got, r.Limits.Names())
 			}
 		}
-		if got, _ := processes(t, limited(0), "bomb", 100); got["alive"].result < 90 {
+		if got, _ := processes(t, withProcesses(0), "bomb", 100); got["alive"].result < 90 {
 			t.Errorf("the control: %v", got)
 		}
 	})
@@ -115,7 +115,7 @@ func TestForkBomb(t *testing.T) {
 
 // Section 11: no fork fails with EINTR, which no program expects.
 func TestForksUnderSignals(t *testing.T) {
-	got, _ := processes(t, limited(4), "storm", rounds())
+	got, _ := processes(t, withProcesses(4), "storm", rounds())
 	if got["failed"] != (attempt{}) {
 		t.Errorf("%d forks: %v", rounds(), got)
 	}
@@ -124,11 +124,11 @@ func TestForksUnderSignals(t *testing.T) {
 // What a tracer could disturb.
 func TestTracedFromBirth(t *testing.T) {
 	for _, n := range []uint32{10, 0} {
-		got, _ := processes(t, limited(n), "stops", 0)
+		got, _ := processes(t, withProcesses(n), "stops", 0)
 		if got["stopped"].result != int64(syscall.SIGSTOP) || got["continued"].result != 0 || got["exited"].result != 7 {
 			t.Errorf("max_processes %d: %v", n, got)
 		}
-		got, _ = processes(t, limited(n), "traced", 0)
+		got, _ = processes(t, withProcesses(n), "traced", 0)
 		refused(t, got, []string{"untraced", "ptraced"}, syscall.EPERM)
 		refused(t, got, []string{"own"}, syscall.ENOSYS)
 	}

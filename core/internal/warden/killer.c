@@ -2,7 +2,7 @@
 // (for the go command, which would want cgo: the Makefile builds this)
 
 /* The killer: waits for an order or for somebody's death, then kills. */
-#include "warden.h"
+#include "limits.h"
 
 static char child_stack[16384] __attribute__((aligned(16)));
 static int sigfd = -1; /* SIGCHLD; only of a killer that has no domain */
@@ -82,31 +82,76 @@ static void killer_walk(void)
 	while (!killer_reap(0));
 }
 
-static void killer_say(char what)
+static void killer_say(u32 what)
 {
-	sys4x(__NR_sendto, fd_of(FD_ORDER), &what, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	struct killer_order said = { what, 0, 0 };
+	sys4x(__NR_sendto, fd_of(FD_ORDER), &said, sizeof said, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 /* Returns 1 when the sandbox is to end. */
 static int killer_order(int events)
 {
-	char order;
-	long n = sys4x(__NR_recvfrom, fd_of(FD_ORDER), &order, 1, MSG_DONTWAIT);
+	struct killer_order order;
+	long r = 0, n = sys4x(__NR_recvfrom, fd_of(FD_ORDER), &order, sizeof order, MSG_DONTWAIT);
 
 	if (n == -EAGAIN || n == -EINTR)
 		return events & POLLHUP;
-	if (n != 1 || order == KILLER_KILL)
+	if (n != sizeof order)
 		return 1;
-	if (order == KILLER_TERM) {
-		if (req->killer_scope) {
-			sys2(__NR_kill, -1, SIGTERM);
-			sys2(__NR_kill, -1, SIGCONT); /* who is stopped hears it too: timeout(1) */
-		}
+	switch (order.type) {
+	case KILLER_STOP:
+		tree_hold(HOLD_HOST);
+		break;
+	case KILLER_CONT:
+		tree_release(HOLD_HOST);
+		break;
+	case KILLER_MEMORY:
+		r = memory_restrict(order.value);
+		break;
+	case KILLER_TERM:
+		tree_signal(SIGTERM);
+		tree_let_go(); /* who is stopped hears it too: timeout(1) */
 		return 0;
+	default:
+		return 1;
 	}
-	if (req->killer_scope)
-		sys2(__NR_kill, -1, order == KILLER_STOP ? SIGSTOP : SIGCONT);
-	killer_say(order);
+	killer_say(order.type);
+	return r < 0;
+}
+
+/* Who watches a sandbox that keeps every CPU busy has to run when it wants to: on any CPU
+ * (see parent_cpu), before those with longer slices (Linux 6.12: sched_attr of
+ * include/uapi/linux/sched/types.h), and before all others where that may be had. */
+static void killer_in_time(void)
+{
+	struct { u32 size, policy; u64 flags; s32 nice; u32 priority; u64 runtime, deadline, period; } attr = {
+		sizeof attr, 0, 0, -20, 0, 100 * 1000, 0, 0,
+	};
+
+	sys3(__NR_sched_setaffinity, 0, CPU_BYTES, host_cpus);
+	if (sys3(__NR_sched_setattr, 0, &attr, 0) < 0) {
+		attr.nice = 0;
+		sys3(__NR_sched_setattr, 0, &attr, 0);
+	}
+}
+
+/* Does what the limits have to do now, and sets wait to the time until they have again.
+ * Returns 1 when one of them can't be enforced, which ends the sandbox. */
+static int killer_limits(struct timespec *wait, int *waits)
+{
+	u64 now = now_ns(), next = NEVER;
+	long r = memory_run(now, &next);
+
+	if (r >= 0)
+		r = cpu_run(now, &next);
+	if (r < 0) {
+		fail(STEP_LIMITS, r);
+		return 1;
+	}
+	*waits = next != NEVER;
+	now = now_ns();
+	next = next > now ? next - now : 0;
+	*wait = (struct timespec){ (s64)(next / 1000000000), (s64)(next % 1000000000) };
 	return 0;
 }
 
@@ -114,8 +159,9 @@ void killer_main(void)
 {
 	u64 flags = CLONE_VM | CLONE_PIDFD | CLONE_CHILD_CLEARTID | SIGCHLD;
 	struct pollfd fds[5];
-	struct timespec at_once = { 0, 0 };
+	struct timespec at_once = { 0, 0 }, wait;
 	char sink[512];
+	int waits;
 	long r;
 
 	/* Should it be stopped when the parent dies. */
@@ -127,12 +173,16 @@ void killer_main(void)
 	} else {
 		check(STEP_KILLER_CLONE, sys5(__NR_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
 	}
+	check(STEP_LIMITS, memory_begin());
+	cpu_begin();
 	if (req->flags & REQ_LISTENER)
 		flags |= CLONE_FILES; /* exec undoes it: unshare_files() in begin_new_exec */
 	r = spawn(flags, child_stack + sizeof child_stack, &child_pidfd, &progress, child_main);
 	if (r < 0)
 		die(STEP_CHILD_CLONE, r);
 	killer_descriptors();
+	if (req->max_memory || req->max_cpu)
+		killer_in_time();
 
 	fds[0].fd = fd_of(FD_ORDER);
 	fds[1].fd = fd_of(FD_HOST);
@@ -145,7 +195,9 @@ void killer_main(void)
 		int i;
 		for (i = 0; i < 5; i++)
 			fds[i].events = POLLIN, fds[i].revents = 0;
-		if (sys_poll(fds, 5, reap_more ? &at_once : 0) < 0)
+		if (killer_limits(&wait, &waits))
+			break;
+		if (sys_poll(fds, 5, reap_more ? &at_once : waits ? &wait : 0) < 0)
 			continue;
 		if (fds[1].revents || fds[2].revents || fds[3].revents)
 			break;

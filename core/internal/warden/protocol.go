@@ -14,7 +14,8 @@ const (
 	cpuBytes        = 1024
 	requestSize     = 72 + cpuBytes
 	orderSize       = 24
-	messageSize     = 80
+	killerOrderSize = 16
+	messageSize     = 88
 
 	fdSlots    = 5    // FD_SLOTS
 	cmdlineMax = 2048 // CMDLINE_MAX
@@ -34,6 +35,7 @@ const (
 	reqWaitKillable
 	reqMaxProcesses
 	reqExecs
+	reqWritesMemory
 )
 
 // Step is a step of the start, in the order they are taken.
@@ -62,13 +64,14 @@ const (
 	StepNoFile
 	StepExec
 	StepWalk
+	StepLimits
 )
 
 var stepNames = [...]string{
 	"none", "request", "killer domain", "killer proof", "clone of the killer", "clone of the command",
 	"setsid", "tcsetpgrp", "fchdir", "setrlimit(RLIMIT_CORE)", "prctl(PR_SET_THP_DISABLE)",
 	"personality(ADDR_NO_RANDOMIZE)", "close_range", "capset", "prctl(PR_SET_NO_NEW_PRIVS)", "landlock_restrict_self",
-	"sched_setaffinity", "seccomp", "ptrace(PTRACE_SEIZE)", "setrlimit(RLIMIT_NOFILE)", "execve", "walk of the children",
+	"sched_setaffinity", "seccomp", "ptrace(PTRACE_SEIZE)", "setrlimit(RLIMIT_NOFILE)", "execve", "walk of the children", "measuring of a limit",
 }
 
 func (s Step) String() string {
@@ -116,6 +119,8 @@ type Message struct {
 	MaxRSS                   uint64 // bytes
 	Processes                uint64 // that there were, if they were counted
 	Limits                   uint32 // that were met: enum limit
+	MemoryVictim             int32  // whom max_memory has killed first, 0 nobody
+	MemoryFound              uint64 // bytes that there were then
 }
 
 var native = binary.NativeEndian
@@ -139,6 +144,8 @@ func decodeMessage(b []byte) (Message, bool) {
 		MaxRSS:       native.Uint64(b[56:]),
 		Processes:    native.Uint64(b[64:]),
 		Limits:       native.Uint32(b[72:]),
+		MemoryVictim: int32(native.Uint32(b[76:])),
+		MemoryFound:  native.Uint64(b[80:]),
 	}, true
 }
 
@@ -152,14 +159,22 @@ const (
 	orderLimit
 )
 
-// Orders to the killer, one byte each, and what it says.
+// Orders to the killer, and what it says.
 const (
-	killerKill = 'K'
-	killerTerm = 'T'
-	killerStop = 'S'
-	killerCont = 'C'
-	killerDone = 'E'
+	killerKill = iota + 1
+	killerStop
+	killerCont
+	killerMemory
+	killerTerm
+	killerDone
 )
+
+func encodeKillerOrder(kind uint32, value uint64) []byte {
+	b := make([]byte, killerOrderSize)
+	native.PutUint32(b[0:], kind)
+	native.PutUint64(b[8:], value)
+	return b
+}
 
 func encodeOrder(kind uint32, tid, tgid int32, id uint64) []byte {
 	b := make([]byte, orderSize)
@@ -180,7 +195,7 @@ func (s *Spec) encode() ([]byte, error) {
 		{s.NoCore, reqNoCore}, {s.NoTHP, reqNoTHP}, {s.NoRandomize, reqNoRandomize},
 		{s.NoFile != nil, reqNoFile}, {s.Cores != nil, reqAffinity},
 		{s.Ruleset >= 0, reqRuleset}, {s.Cwd >= 0, reqCwd}, {s.WaitKillable, reqWaitKillable},
-		{s.MaxProcesses != nil, reqMaxProcesses}, {s.Execs, reqExecs},
+		{s.MaxProcesses != nil, reqMaxProcesses}, {s.Execs, reqExecs}, {s.WritesMemory, reqWritesMemory},
 	} {
 		if f.set {
 			flags |= f.bit

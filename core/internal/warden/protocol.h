@@ -25,7 +25,7 @@ enum {
 
 enum fd_slot {
 	FD_CTL,     /* SOCK_SEQPACKET: request, orders to the parent, messages back */
-	FD_ORDER,   /* SOCK_SEQPACKET: orders to the killer, see enum killer_order */
+	FD_ORDER,   /* SOCK_SEQPACKET: struct killer_order, and what the killer says by it */
 	FD_HOST,    /* pidfd of the host, opened by the host */
 	FD_RULESET, /* Landlock ruleset of the command */
 	FD_CWD,     /* O_PATH directory */
@@ -46,6 +46,7 @@ enum request_flag {
 	REQ_WAIT_KILLABLE = 1 << 10, /* WAIT_KILLABLE_RECV, Linux 5.19 */
 	REQ_MAX_PROCESSES = 1 << 11,
 	REQ_EXECS = 1 << 12, /* each exec is a notification that ORDER_APPROVE answers */
+	REQ_WRITES_MEMORY = 1 << 13, /* files on a tmpfs, for max_memory */
 };
 
 /* First datagram starts with this; the rest of total bytes follows, in as many
@@ -88,6 +89,7 @@ enum step { /* in the order they are taken */
 	STEP_NOFILE,
 	STEP_EXEC,
 	STEP_WALK,
+	STEP_LIMITS, /* what a limit needs to know can't be had */
 };
 
 enum order_type { /* host -> parent */
@@ -112,13 +114,16 @@ struct order {
 	u32 unused;
 };
 
-enum killer_order { /* host -> killer, one byte */
-	KILLER_KILL = 'K',
-	KILLER_TERM = 'T', /* SIGTERM */
-	KILLER_STOP = 'S', /* this and the next are sent back when they are done */
-	KILLER_CONT = 'C',
-	KILLER_DONE = 'E', /* killer -> host: it has ended the sandbox */
+enum killer_order_type {
+	KILLER_KILL = 1,
+	KILLER_STOP,   /* this and the next two are sent back when they are done */
+	KILLER_CONT,
+	KILLER_MEMORY, /* value: max_memory is that from now on, if it was more or none */
+	KILLER_TERM,   /* SIGTERM */
+	KILLER_DONE,   /* killer -> host: it has ended the sandbox */
 };
+
+struct killer_order { u32 type, unused; u64 value; };
 
 enum message_type { /* parent -> host */
 	MSG_CREATED = 1, /* pid, killer; the listener as SCM_RIGHTS when asked for */
@@ -149,7 +154,8 @@ struct message {
 	u64 user_usec, system_usec, max_rss; /* MSG_END: getrusage(2), bytes */
 	u64 processes; /* MSG_END: that there were, when they are counted */
 	u32 limits;    /* MSG_END: enum limit */
-	u32 unused;
+	s32 memory_victim; /* MSG_END: whom max_memory has killed first, 0 nobody */
+	u64 memory_found;  /* MSG_END: how much there was then, bytes */
 };
 
 /* Those that the sandbox has met; the values of core.Limits. */
@@ -158,6 +164,7 @@ enum limit { LIMIT_PROCESSES = 1 << 0, LIMIT_MEMORY = 1 << 1, LIMIT_CPU = 1 << 2
 /* protocol.go writes and reads these by offset. */
 _Static_assert(sizeof(struct request) == 72 + CPU_BYTES, "request");
 _Static_assert(sizeof(struct order) == 24, "order");
-_Static_assert(sizeof(struct message) == 80, "message");
+_Static_assert(sizeof(struct killer_order) == 16, "killer_order");
+_Static_assert(sizeof(struct message) == 88, "message");
 
 #endif

@@ -23,6 +23,8 @@ u32 nfds;
 volatile u32 progress = CREATING, gate;
 volatile s32 listener = -1, child_pid;
 volatile u32 limits_met;
+volatile s32 memory_victim;
+volatile u64 memory_found;
 u8 host_cpus[CPU_BYTES];
 int confined_to_cpu;
 s32 child_pidfd = -1, parent_pidfd = -1, parent_pid, child_parent;
@@ -262,6 +264,8 @@ static void __attribute__((noreturn)) parent_end(void)
 	m.max_rss = (u64)usage.maxrss * 1024;
 	m.limits = limits_met;
 	m.processes = fork_total();
+	m.memory_victim = memory_victim;
+	m.memory_found = memory_found;
 	send_message(&m, -1);
 	sys1(__NR_exit_group, 0);
 	__builtin_unreachable();

@@ -40,11 +40,12 @@ type Spec struct {
 
 	MaxProcesses *uint32 // nil: no limit, nothing is traced from birth
 	MaxMemory    *uint64 // bytes; nil: no limit
+	WritesMemory bool    // files that the command can write may be memory
 	MaxCPU       *uint32 // percent of one core; nil: no limit
 }
 
 // Warden is a running warden. Kill may be called from any goroutine until
-// Close; Pause and Resume by one at a time; so Receive; the orders to the
+// Close; Receive by one at a time; the orders to the
 // parent from any goroutine.
 type Warden struct {
 	ctl, order, pidfd int
@@ -271,12 +272,12 @@ func (w *Warden) Kill() {
 func (w *Warden) kill() { w.send(killerKill) }
 
 // send gives the killer an order that it does not acknowledge. w.mu is held.
-func (w *Warden) send(order byte) {
+func (w *Warden) send(order uint32) {
 	if !w.closed {
 		w.wake()
 		// EPIPE: the killer is gone, and with it all the others; EAGAIN: orders
 		// to it are already waiting.
-		unix.SendmsgN(w.order, []byte{order}, nil, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+		unix.SendmsgN(w.order, encodeKillerOrder(order, 0), nil, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 	}
 }
 
@@ -298,17 +299,22 @@ func (w *Warden) Terminate() {
 
 // Pause stops every task of the sandbox, Resume continues them; both return
 // when every task has the signal.
-func (w *Warden) Pause() error  { return w.signal(killerStop) }
-func (w *Warden) Resume() error { return w.signal(killerCont) }
+func (w *Warden) Pause() error  { return w.command(killerStop, 0) }
+func (w *Warden) Resume() error { return w.command(killerCont, 0) }
 
-func (w *Warden) signal(order byte) error {
+// RestrictMemory lowers the limit of the memory, or sets one, and returns when it is in
+// force: whoever was above it has been killed.
+func (w *Warden) RestrictMemory(bytes uint64) error { return w.command(killerMemory, bytes) }
+
+// command sends an order to the killer and waits until it is carried out.
+func (w *Warden) command(kind uint32, value uint64) error {
 	w.pauses.Lock()
 	defer w.pauses.Unlock()
 	w.mu.Lock()
 	fd, err := w.order, error(ErrGone)
 	if !w.closed {
 		w.wake()
-		_, err = unix.SendmsgN(fd, []byte{order}, nil, nil, unix.MSG_NOSIGNAL)
+		_, err = unix.SendmsgN(fd, encodeKillerOrder(kind, value), nil, nil, unix.MSG_NOSIGNAL)
 	}
 	w.mu.Unlock()
 	if err != nil {
@@ -318,7 +324,7 @@ func (w *Warden) signal(order byte) error {
 		switch said, err := w.killerSays(0); {
 		case err != nil || said == killerDone:
 			return ErrGone
-		case said == order:
+		case said == kind:
 			return nil
 		}
 	}
@@ -326,20 +332,20 @@ func (w *Warden) signal(order byte) error {
 
 // killerSays reads what the killer has said; an error, and there is nothing, or nothing
 // will come any more. w.pauses is held.
-func (w *Warden) killerSays(flags int) (byte, error) {
-	var b [1]byte
+func (w *Warden) killerSays(flags int) (uint32, error) {
+	var b [killerOrderSize]byte
 	for {
 		n, _, err := unix.Recvfrom(w.order, b[:], flags)
 		switch {
 		// ECONNRESET comes once, before what the killer has said: see Receive.
 		case errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECONNRESET):
 			continue
-		case err == nil && n != 1:
+		case err == nil && n != len(b):
 			err = ErrGone
-		case err == nil && b[0] == killerDone:
+		case err == nil && native.Uint32(b[:]) == killerDone:
 			w.done = true
 		}
-		return b[0], err
+		return native.Uint32(b[:]), err
 	}
 }
 

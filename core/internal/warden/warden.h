@@ -29,6 +29,8 @@ extern s32 child_parent;      /* killer: whose child the child is to be */
 extern s32 child_pidfd;       /* killer, by its clone */
 extern volatile s32 child_status; /* whoever reaps the child: a wait status */
 extern volatile u32 limits_met;   /* any task, atomically: enum limit */
+extern volatile s32 memory_victim; /* killer: see struct message */
+extern volatile u64 memory_found;  /* killer */
 
 static inline int fd_of(enum fd_slot slot) { return (int)nfds + (int)slot; }
 
@@ -64,6 +66,9 @@ int fork_stopped(s32 tid, s32 status); /* 1: and has gone on, or will */
 void fork_died(s32 tid);
 void fork_limit(u32 n);
 u64 fork_total(void);
+/* Any task: whether a process that is traced from birth was in a group-stop when its leader
+ * stopped last. Its state is 't' then, as in any stop of a tracee. */
+int fork_group_stopped(s32 pid);
 
 /* parent: what the host has sent so far */
 void take_orders(void);

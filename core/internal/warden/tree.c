@@ -1,0 +1,466 @@
+//go:build ignore
+// (for the go command, which would want cgo: the Makefile builds this)
+
+/* The processes of the sandbox: who they are, from the lists of children in
+ * /proc/PID/task/TID/children (proc_tid_children(5), CONFIG_PROC_CHILDREN), and how all of
+ * them are held and let go. */
+#include "limits.h"
+
+static struct process first[256];
+struct process *tree = first;
+u32 ntree;
+static u32 room = sizeof first / sizeof *first;
+
+u64 now_ns(void)
+{
+	struct timespec t = { 0, 0 };
+	sys2(__NR_clock_gettime, CLOCK_MONOTONIC, &t);
+	return (u64)t.sec * 1000000000ull + (u64)t.nsec;
+}
+
+u32 cpus_of_sandbox(void)
+{
+	const u8 *mask = req->flags & REQ_AFFINITY ? req->cpus : host_cpus;
+	u32 i, n = 0;
+	for (i = 0; i < CPU_BYTES; i++) {
+		u8 bits = mask[i];
+		for (; bits; bits &= bits - 1)
+			n++;
+	}
+	return n ? n : 1;
+}
+
+void *grown(void *old, u64 bytes, u64 to)
+{
+	long p = sys6(__NR_mmap, 0, to, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p < 0 && p > -4096)
+		return 0;
+	memcpy((void *)p, old, bytes);
+	if (old && old != first)
+		sys2(__NR_munmap, old, bytes);
+	return (void *)p;
+}
+
+/* ---- files of /proc --------------------------------------------------------- */
+
+long reader_open(struct reader *r, const char *path)
+{
+	long fd = sys4(__NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	r->fd = (s32)fd;
+	r->at = r->have = 0;
+	return fd;
+}
+
+void reader_close(struct reader *r) { sys1(__NR_close, r->fd); }
+
+int reader_char(struct reader *r)
+{
+	if (r->at == r->have) {
+		long n = sys3(__NR_read, r->fd, r->buf, sizeof r->buf);
+		if (n <= 0)
+			return -1;
+		r->at = 0;
+		r->have = (u32)n;
+	}
+	return (u8)r->buf[r->at++];
+}
+
+int reader_line(struct reader *r, char *line, u32 max)
+{
+	u32 n = 0;
+	int c;
+
+	while ((c = reader_char(r)) >= 0 && c != '\n')
+		if (n + 1 < max)
+			line[n++] = (char)c;
+	line[n] = 0;
+	return c >= 0 || n;
+}
+
+s64 value_of(const char *line, const char *key)
+{
+	s64 v = 0;
+	while (*key)
+		if (*line++ != *key++)
+			return -1;
+	while (*line == ' ' || *line == '\t')
+		line++;
+	if (*line < '0' || *line > '9')
+		return -1;
+	for (; *line >= '0' && *line <= '9'; line++)
+		v = v * 10 + (*line - '0');
+	return v;
+}
+
+/* ---- one process ------------------------------------------------------------- */
+
+#define offsetof_(field) __builtin_offsetof(struct process, field)
+
+static void status_line(struct process *p, const char *line)
+{
+	static const struct { const char *key; u32 at; } sizes[] = {
+		/* Page tables can be made to outgrow what they map; huge pages are not in RssAnon. */
+		{ "RssAnon:", offsetof_(anon) }, { "VmSwap:", offsetof_(anon) }, { "RssShmem:", offsetof_(shmem) },
+		{ "VmPTE:", offsetof_(rest) }, { "HugetlbPages:", offsetof_(rest) }, { "VmSize:", offsetof_(size) },
+	};
+	s64 v;
+	u32 i;
+
+	for (i = 0; i < sizeof sizes / sizeof *sizes; i++)
+		if ((v = value_of(line, sizes[i].key)) > 0)
+			*(u64 *)((char *)p + sizes[i].at) += (u64)v * 1024;
+}
+
+/* What status says of one thread's memory, which is all threads'. Not stat or statm: these
+ * know no shared memory, nor what is swapped. */
+static void read_memory(struct process *p, struct reader *r)
+{
+	char line[64];
+
+	while (reader_line(r, line, sizeof line)) {
+		if (value_of(line, "Threads:") > 0) {
+			p->threads = (u32)value_of(line, "Threads:");
+		} else if (line[0] == 'S' && line[1] == 't' && line[2] == 'a') {
+			p->state = (u8)line[7]; /* "State:\tS (sleeping)" */
+		} else if (line[0] == 'V' || line[0] == 'R' || line[0] == 'H') {
+			status_line(p, line);
+		}
+	}
+}
+
+enum { USER_HZ = 100 }; /* of /proc, whatever the kernel's own HZ: time(7) */
+
+static void read_times(struct process *p, struct reader *r)
+{
+	char line[512];
+	u32 n, field = 2;
+	u64 v = 0;
+
+	n = (u32)(reader_line(r, line, sizeof line) ? length(line) : 0);
+	while (n > 0 && line[n - 1] != ')') /* a name may hold anything: proc_pid_stat(5) */
+		n--;
+	for (; line[n]; n++) {
+		if (line[n] >= '0' && line[n] <= '9') {
+			v = v * 10 + (u64)(line[n] - '0');
+		} else if (line[n] != ' ') {
+			v = 0;
+			if (field == 3)
+				p->state = (u8)line[n];
+		}
+		if (line[n] == ' ' || !line[n + 1]) {
+			if (field == 16 || field == 17) /* cutime, cstime */
+				p->reaped += v * (1000000000 / USER_HZ);
+			else if (field == 20)
+				p->threads = (u32)v;
+			else if (field == 33) /* the signals that are ignored */
+				p->autoreaps = v >> (SIGCHLD - 1) & 1;
+			field++;
+			v = 0;
+		}
+	}
+}
+
+u64 cpu_of(s32 pid, long *err)
+{
+	struct timespec t = { 0, 0 };
+	/* The clock of a process, of any: clock_getcpuclockid(3), and CPUCLOCK_SCHED of the
+	 * kernel's include/linux/posix-timers_types.h. */
+	*err = sys2(__NR_clock_gettime, ~pid * 8 | 2, &t);
+	return (u64)t.sec * 1000000000ull + (u64)t.nsec;
+}
+
+static long read_file(struct process *p, s32 tid, const char *tail, void (*f)(struct process *, struct reader *))
+{
+	static struct reader r;
+	char path[PATH_BYTES];
+	long fd;
+
+	format_path(path, "/proc/", tid, tail);
+	fd = reader_open(&r, path);
+	if (fd < 0)
+		return fd;
+	f(p, &r);
+	reader_close(&r);
+	return 0;
+}
+
+u64 threads_of(struct process *p, void (*f)(struct process *, s32 tid))
+{
+	static char buf[8192];
+	char path[PATH_BYTES];
+	u64 sum = 0;
+	long fd, n, at;
+
+	format_path(path, "/proc/", p->pid, "/task");
+	fd = sys4(__NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return 0;
+	while ((n = sys3(__NR_getdents64, fd, buf, sizeof buf)) > 0)
+		for (at = 0; at < n; at += ((struct dirent64 *)(buf + at))->reclen) {
+			s32 tid = parse_number(((struct dirent64 *)(buf + at))->name);
+			if (tid <= 0)
+				continue;
+			sum += (u64)tid * 0x9e3779b97f4a7c15ull;
+			if (f)
+				f(p, tid);
+		}
+	sys1(__NR_close, fd);
+	return sum;
+}
+
+static void find_live(struct process *p, s32 tid)
+{
+	struct process thread = { 0 };
+	if (p->live == p->pid && !read_file(&thread, tid, "/stat", read_times) && thread.state &&
+	    thread.state != 'Z' && thread.state != 'X')
+		p->live = tid;
+}
+
+static void look_at(struct process *p, enum walk what)
+{
+	p->live = p->pid;
+	if (what & WALK_CPU && read_file(p, p->pid, "/stat", read_times) < 0)
+		p->state = 0;
+	if (what & WALK_MEMORY && read_file(p, p->pid, "/status", read_memory) < 0)
+		p->state = 0;
+	/* A leader that has ended has no memory any more, to look at, but its threads have. */
+	if (p->state == 'Z' && p->threads > 1) {
+		threads_of(p, find_live);
+		if (p->live == p->pid) {
+			p->threads = 1;
+		} else if (what & WALK_MEMORY) {
+			p->anon = p->shmem = p->rest = p->size = 0;
+			read_file(p, p->live, "/status", read_memory);
+		}
+	}
+	if (!p->threads || p->state == 'X')
+		p->state = 0;
+}
+
+/* ---- all of them ---------------------------------------------------------------- */
+
+static u32 held;
+static int settled; /* tree was made while nobody ran */
+static long walk_error;
+
+static void add(s32 pid, s32 parent)
+{
+	struct process *p;
+
+	if (ntree == room) {
+		p = grown(tree, (u64)room * sizeof *p, (u64)room * 2 * sizeof *p);
+		if (!p) {
+			walk_error = -ENOMEM;
+			return;
+		}
+		tree = p;
+		room *= 2;
+	}
+	p = &tree[ntree++];
+	*p = (struct process){ 0 };
+	p->pid = pid;
+	p->parent = parent;
+}
+
+static s32 self, above;
+
+static void children_of(s32 pid, s32 tid)
+{
+	static struct reader r;
+	char path[PATH_BYTES];
+	s32 child = 0;
+	int c;
+
+	format_path(path, "/proc/", pid, "/task/");
+	format_path(path + length(path), "", tid, "/children");
+	if (reader_open(&r, path) < 0)
+		return;
+	while ((c = reader_char(&r)) >= 0) {
+		if (c >= '0' && c <= '9') {
+			child = child * 10 + (c - '0');
+			continue;
+		}
+		if (child > 0 && child != self)
+			add(child, pid);
+		child = 0;
+	}
+	reader_close(&r);
+}
+
+static void children_of_thread(struct process *p, s32 tid)
+{
+	if (tid != p->pid)
+		children_of(p->pid, tid);
+}
+
+/* A list is true of the moment at which it is read, if the parent is alive afterwards. So
+ * somebody is missed, or there twice, only if a parent ends meanwhile, which makes another of
+ * it: one that is gone, or a zombie that was none in the walk before. Or if one thread of
+ * the parent ends, and another inherits its children.
+ *
+ * Its time is looked at first: whoever has used none since has no children since. */
+static u64 zombies_before;
+
+long tree_walk(enum walk what)
+{
+	u64 zombies = 0;
+	long exact = 1;
+	u32 i;
+
+	self = (s32)sys0(__NR_getpid);
+	above = (s32)sys0(__NR_getppid);
+	ntree = 0;
+	walk_error = 0;
+	/* The sandbox's are the parent's, as it takes in their orphans, or this task's: see
+	 * killer_reap. */
+	if (req->killer_scope)
+		children_of(above, above);
+	else
+		children_of(self, self);
+	for (i = 0; i < ntree && !walk_error; i++) {
+		struct process p = tree[i]; /* which moves */
+		long err = 0;
+
+		p.cpu = cpu_of(p.pid, &err);
+		children_of(p.pid, p.pid);
+		look_at(&p, what);
+		if (err < 0)
+			p.state = 0;
+		tree[i] = p;
+		if (!p.state) {
+			exact = 0;
+		} else if (p.state == 'Z' && p.threads <= 1) {
+			zombies += (u64)p.pid * 0x9e3779b97f4a7c15ull;
+		} else if (p.threads > 1) {
+			u64 sum = threads_of(&p, children_of_thread);
+			if (threads_of(&p, 0) != sum)
+				exact = 0;
+		}
+	}
+	if (zombies != zombies_before)
+		exact = 0;
+	zombies_before = zombies;
+	settled = held && exact;
+	return walk_error ? walk_error : exact;
+}
+
+u64 tree_reaped(void)
+{
+	struct process p = { 0 };
+	read_file(&p, req->killer_scope ? (s32)sys0(__NR_getppid) : (s32)sys0(__NR_getpid), "/stat", read_times);
+	return p.reaped;
+}
+
+enum { TRIES = 3, HELD_TRIES = 1000 };
+
+long tree_walk_exactly(enum walk what)
+{
+	long r = 0;
+	int i;
+
+	for (i = 0; i < TRIES && r == 0; i++)
+		r = tree_walk(what);
+	if (r)
+		return r;
+	/* Nobody is born then, so there is an end to the dying. */
+	tree_hold(HOLD_LOOK);
+	for (i = 0; i < HELD_TRIES && r == 0; i++)
+		r = tree_walk(what);
+	tree_release(HOLD_LOOK);
+	return r ? r : -EAGAIN;
+}
+
+/* ---- held ------------------------------------------------------------------------ */
+
+static s32 stopped[1024]; /* before; more of them go on */
+static u32 nstopped;
+
+static int was_stopped(s32 pid)
+{
+	u32 i;
+	for (i = 0; i < nstopped; i++)
+		if (stopped[i] == pid)
+			return 1;
+	return 0;
+}
+
+/* To all of them, in whatever state. */
+void tree_signal(int sig)
+{
+	u32 i;
+
+	if (req->killer_scope) {
+		sys2(__NR_kill, -1, sig);
+	} else if (tree_walk(WALK_CPU) >= 0) {
+		for (i = 0; i < ntree; i++)
+			sys2(__NR_kill, tree[i].pid, sig);
+	}
+}
+
+/* Whoever holds them, and those that were stopped before too. */
+void tree_let_go(void)
+{
+	held = 0;
+	tree_signal(SIGCONT);
+}
+
+int tree_held(void) { return held != 0; }
+
+/* In a domain one pass of the kernel stops all: who is forking has the signal before the
+ * fork is done, and makes no child, signal(7), fork of the kernel's kernel/fork.c. Without
+ * one, it is done until nobody is new. */
+void tree_hold(enum holder who)
+{
+	u32 i;
+	int rounds;
+
+	held |= who;
+	if (held != who)
+		return;
+	nstopped = 0;
+	settled = 0;
+	if (tree_walk(WALK_CPU) >= 0)
+		for (i = 0; i < ntree; i++)
+			if ((tree[i].state == 'T' || fork_group_stopped(tree[i].pid)) && nstopped < sizeof stopped / sizeof *stopped)
+				stopped[nstopped++] = tree[i].pid;
+	if (req->killer_scope) {
+		sys2(__NR_kill, -1, SIGSTOP);
+		return;
+	}
+	for (rounds = 0; rounds < HELD_TRIES; rounds++) {
+		u64 sum = 0;
+		for (i = 0; i < ntree; i++) {
+			sys2(__NR_kill, tree[i].pid, SIGSTOP);
+			sum += (u64)tree[i].pid * 0x9e3779b97f4a7c15ull;
+		}
+		if (tree_walk(WALK_CPU) == 1) {
+			u64 again = 0;
+			for (i = 0; i < ntree; i++)
+				again += (u64)tree[i].pid * 0x9e3779b97f4a7c15ull;
+			if (again == sum)
+				return;
+		}
+	}
+}
+
+/* Children first: a shell that waits for stopped jobs as well (waitpid(2), WUNTRACED) finds
+ * none. */
+void tree_release(enum holder who)
+{
+	int tries;
+	u32 i;
+
+	if (!(held & who))
+		return;
+	if (held == who)
+		for (tries = 0; !settled && tries < HELD_TRIES; tries++)
+			tree_walk(WALK_CPU);
+	held &= ~who;
+	if (held)
+		return;
+	for (i = ntree; i-- > 0;)
+		if (!was_stopped(tree[i].pid))
+			sys2(__NR_kill, tree[i].pid, SIGCONT);
+	if (req->killer_scope && !nstopped)
+		sys2(__NR_kill, -1, SIGCONT); /* and whom the walk has missed */
+}

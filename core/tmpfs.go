@@ -1,0 +1,87 @@
+package core
+
+import (
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/sandlock/sandlock/core/internal/sys"
+)
+
+const maxMountinfo = 16 << 20
+
+// writesMemory reports whether files beneath the paths can be memory: whether one of them
+// is on a tmpfs, or has one beneath. What can't be found out is taken to be so.
+func writesMemory(paths []string) bool {
+	if len(paths) == 0 {
+		return false
+	}
+	text, err := sys.ReadFile("/proc/self/mountinfo", maxMountinfo)
+	return err != nil || anyOnTmpfs(paths, parseMounts(string(text)))
+}
+
+type mount struct{ at, kind string }
+
+// parseMounts reads mountinfo, proc_pid_mountinfo(5).
+func parseMounts(text string) []mount {
+	var mounts []mount
+	for line := range strings.Lines(text) {
+		before, after, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " - ")
+		f := strings.Fields(before)
+		kind, _, _ := strings.Cut(after, " ")
+		if ok && len(f) > 4 {
+			mounts = append(mounts, mount{unescape(f[4]), kind})
+		}
+	}
+	return mounts
+}
+
+// unescape undoes the octal escapes of space, tab, newline and backslash.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if v, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(v))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+func anyOnTmpfs(paths []string, mounts []mount) bool {
+	for _, name := range paths {
+		name, err := filepath.Abs(name)
+		if err == nil {
+			name, err = filepath.EvalSymlinks(name)
+		}
+		if err != nil {
+			return true
+		}
+		on := mount{}
+		for _, m := range mounts {
+			if m.isMemory() && beneath(m.at, name) {
+				return true
+			}
+			if beneath(name, m.at) && len(m.at) >= len(on.at) { // a later one covers an earlier one
+				on = m
+			}
+		}
+		if on.isMemory() {
+			return true
+		}
+	}
+	return false
+}
+
+func (m mount) isMemory() bool {
+	return m.kind == "tmpfs" || m.kind == "ramfs" || m.kind == "devtmpfs" || m.kind == "hugetlbfs"
+}
+
+// beneath reports whether name is dir or lies in it; both are clean and absolute.
+func beneath(name, dir string) bool {
+	return dir == "/" || name == dir || strings.HasPrefix(name, dir+"/")
+}

@@ -1,0 +1,102 @@
+package attacks
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sandlock/sandlock/core"
+)
+
+func slowed(percent uint32) *core.Policy {
+	p := policy()
+	p.MaxCPU = &percent
+	return p
+}
+
+// A sandbox uses about its share, whoever of its tasks does; a tenth of a second and half as
+// much again are for a machine that has others to do.
+func TestMaxCPU(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		const percent = 10
+		for _, way := range []string{"threads 2000 1", "threads 2000 4", "processes 2000 4", "short 2000 10", "ignored 2000 10"} {
+			argv := append([]string{victim("cpu")}, strings.Fields(way)...)
+			walk := slowed(percent)
+			walk.Disable = []core.Protection{core.SignalScope}
+			for name, p := range map[string]*core.Policy{"domain": slowed(percent), "walk": walk} {
+				r := inside(t, p, argv...)
+				used := time.Duration(attempts(string(r.Stdout))["used"].result) * time.Millisecond
+				most := r.WallTime*percent/100*3/2 + 200*time.Millisecond
+				if !r.Success() || used == 0 || used > most || r.Limits != core.LimitCPU {
+					t.Errorf("%s, %s: used %v of %v in %v, limits %v, %q", name, way, used, most, r.WallTime, r.Limits.Names(), r.Stderr)
+				}
+				t.Logf("%s, %s: used %v in %v, %.1f %%", name, way, used, r.WallTime.Round(time.Millisecond), 100*used.Seconds()/r.WallTime.Seconds())
+			}
+			if used := attempts(outside(t, argv...))["used"].result; used < 500 {
+				t.Errorf("control %s: used %d ms", way, used)
+			}
+		}
+		if r := inside(t, slowed(percent), victim("cpu"), "idle", "300"); r.Limits != 0 || !r.Success() {
+			t.Errorf("idle: %+v", r)
+		}
+	})
+}
+
+// What was stopped before stays so.
+func TestMaxCPULeavesStopped(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		walk := slowed(20)
+		walk.Disable = []core.Protection{core.SignalScope}
+		for name, p := range map[string]*core.Policy{"domain": slowed(20), "walk": walk} {
+			r := inside(t, p, victim("cpu"), "stopped", "1000")
+			got := attempts(string(r.Stdout))
+			if got["stopped"].result != 1 || got["continued"].result != 0 || r.Limits != core.LimitCPU {
+				t.Errorf("%s: %q, %+v", name, r.Stdout, r)
+			}
+		}
+	})
+}
+
+// A paused sandbox is not continued by its limit, and goes on when it is resumed.
+func TestMaxCPUAndPause(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		walk := slowed(20)
+		walk.Disable = []core.Protection{core.SignalScope}
+		for name, p := range map[string]*core.Policy{"domain": slowed(20), "walk": walk} {
+			plan, err := p.Compile()
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := plan.Create(core.Command{Argv: []string{victim("cpu"), "threads", "1500", "2"}, Stdin: -1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			s.Start()
+			time.Sleep(300 * time.Millisecond) // somewhere in a cycle
+			if err := s.Pause(); err != nil {
+				t.Fatal(err)
+			}
+			stat := func() string {
+				b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.PID()))
+				f := strings.Fields(string(b))
+				return f[2] + " " + f[13] + " " + f[14]
+			}
+			for !strings.HasPrefix(stat(), "T") { // the signal is there; the task takes it a moment later
+			}
+			before := stat()
+			time.Sleep(700 * time.Millisecond) // several cycles, of which none may happen
+			if after := stat(); after != before {
+				t.Errorf("%s: %q, then %q", name, before, after)
+			}
+			if err := s.Resume(); err != nil {
+				t.Fatal(err)
+			}
+			if r, err := s.Wait(time.Minute); err != nil || !r.Success() {
+				t.Errorf("%s: %+v, %v", name, r, err)
+			}
+		}
+	})
+}

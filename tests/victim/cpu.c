@@ -1,0 +1,100 @@
+/* Uses CPU time: cpu WAY MILLISECONDS [N]. Prints "used MILLISECONDS 0", of CPU time. */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static long *used; /* microseconds, of all that have ended */
+
+static long clock_ms(clockid_t clock)
+{
+	struct timespec t;
+	clock_gettime(clock, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void burn(long ms) /* of the wall */
+{
+	long end = clock_ms(CLOCK_MONOTONIC) + ms;
+	while (clock_ms(CLOCK_MONOTONIC) < end)
+		;
+}
+
+static void add_own(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	__atomic_fetch_add(used, t.tv_sec * 1000000 + t.tv_nsec / 1000, __ATOMIC_SEQ_CST);
+}
+
+static long wall;
+
+static void *thread(void *unused)
+{
+	burn(wall);
+	return unused;
+}
+
+int main(int argc, char **argv)
+{
+	int i, n = argc > 3 ? atoi(argv[3]) : 1;
+	long end;
+
+	wall = atol(argv[2]);
+	used = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	end = clock_ms(CLOCK_MONOTONIC) + wall;
+	if (strcmp(argv[1], "threads") == 0) {
+		pthread_t t[64];
+		for (i = 0; i < n; i++)
+			pthread_create(&t[i], NULL, thread, NULL);
+		for (i = 0; i < n; i++)
+			pthread_join(t[i], NULL);
+	} else if (strcmp(argv[1], "processes") == 0) {
+		for (i = 0; i < n; i++)
+			if (fork() == 0) {
+				burn(wall);
+				add_own();
+				_exit(0);
+			}
+		while (wait(NULL) > 0)
+			;
+	} else if (strcmp(argv[1], "short") == 0 || strcmp(argv[1], "ignored") == 0) {
+		if (argv[1][0] == 'i') /* so that nobody waits for them, and has their time */
+			signal(SIGCHLD, SIG_IGN);
+		while (clock_ms(CLOCK_MONOTONIC) < end) {
+			for (i = 0; i < 4; i++)
+				if (fork() == 0) {
+					burn(n);
+					add_own();
+					_exit(0);
+				}
+			while (wait(NULL) > 0)
+				;
+		}
+	} else if (strcmp(argv[1], "stopped") == 0) { /* a job that was stopped, by a shell for instance */
+		int status = 0;
+		pid_t pid = fork();
+		if (pid == 0) {
+			raise(SIGSTOP);
+			_exit(0);
+		}
+		waitpid(pid, &status, WUNTRACED);
+		printf("stopped %d 0\n", WIFSTOPPED(status));
+		burn(wall);
+		printf("continued %d 0\n", waitpid(pid, &status, WNOHANG | WCONTINUED) > 0);
+		kill(pid, SIGKILL);
+	} else if (strcmp(argv[1], "idle") == 0) {
+		usleep((useconds_t)wall * 1000);
+	} else {
+		return 2;
+	}
+	add_own();
+	printf("used %ld 0\n", *used / 1000);
+	return 0;
+}
