@@ -175,6 +175,8 @@ func TestLife(t *testing.T) {
 // TestOutput reads what runs wrote, up to a GiB.
 func TestOutput(t *testing.T) { silent(t, build(t, "output", true)) }
 
+func TestLimits(t *testing.T) { silent(t, build(t, "limits", true)) }
+
 // TestAddressSanitizer repeats what hands most memory over the boundary in hosts that
 // AddressSanitizer watches. Not for leaks: what the hosts themselves leave at exit.
 func TestAddressSanitizer(t *testing.T) {
