@@ -19,7 +19,7 @@ enum { PID_LIMIT = 1 << 22, WAITING = 1 << 15 }; /* proc_sys_kernel(5), pid_max 
  * full. A process that has ended counts until its parent has waited for it, as it has its
  * number until then; of that nothing tells, so these are looked at when room is needed. */
 enum { EMPTY, LIVE, ENDED };
-static struct process { s32 pid; u16 state, stopped; } *table;
+static struct process { s32 pid; u32 state; } *table;
 static u32 mask, count;
 static u32 limit, most; /* now, and at the start: at most mask / 2 */
 static u64 born;
@@ -49,7 +49,6 @@ static void add(s32 pid)
 		count++;
 	p->pid = pid;
 	p->state = LIVE;
-	p->stopped = 0;
 	born++;
 }
 
@@ -241,15 +240,11 @@ int fork_stopped(s32 tid, s32 status)
 			else if (count > most) /* its forker was killed before it could tell of it */
 				sys2(__NR_kill, tid, SIGKILL);
 		}
-		if (known(tid))
-			slot_of(tid)->stopped = sig != SIGTRAP;
 		options(tid);
 		return 0;
 	}
 	return 0;
 }
-
-int fork_group_stopped(s32 pid) { return table && known(pid) && slot_of(pid)->stopped; }
 
 void fork_died(s32 tid)
 {

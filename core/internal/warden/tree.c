@@ -372,7 +372,9 @@ long tree_walk_exactly(enum walk what)
 
 /* ---- held ------------------------------------------------------------------------ */
 
-static s32 stopped[1024]; /* before; more of them go on */
+/* Before; more of them go on, and so do those that are traced from birth, whose group-stop
+ * can't be told from any other stop of a tracee by its state, 't'. */
+static s32 stopped[1024];
 static u32 nstopped;
 
 static int was_stopped(s32 pid)
@@ -421,7 +423,7 @@ void tree_hold(enum holder who)
 	settled = 0;
 	if (tree_walk(WALK_CPU) >= 0)
 		for (i = 0; i < ntree; i++)
-			if ((tree[i].state == 'T' || fork_group_stopped(tree[i].pid)) && nstopped < sizeof stopped / sizeof *stopped)
+			if (tree[i].state == 'T' && nstopped < sizeof stopped / sizeof *stopped)
 				stopped[nstopped++] = tree[i].pid;
 	if (req->killer_scope) {
 		sys2(__NR_kill, -1, SIGSTOP);

@@ -66,9 +66,6 @@ int fork_stopped(s32 tid, s32 status); /* 1: and has gone on, or will */
 void fork_died(s32 tid);
 void fork_limit(u32 n);
 u64 fork_total(void);
-/* Any task: whether a process that is traced from birth was in a group-stop when its leader
- * stopped last. Its state is 't' then, as in any stop of a tracee. */
-int fork_group_stopped(s32 pid);
 
 /* parent: what the host has sent so far */
 void take_orders(void);
