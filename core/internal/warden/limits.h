@@ -17,7 +17,8 @@ struct process {
 	 * that it maps, also what others map; page tables and huge pages; its address space */
 	u64 anon, shmem, rest, size;
 	u64 share; /* memory.c: its part of the sandbox's memory */
-	u64 cpu, reaped; /* WALK_CPU, nanoseconds: its own; that of the children that it has waited for */
+	u64 cpu; /* nanoseconds */
+	u64 reaped, faults; /* WALK_CPU: ns of the children that it has waited for; page faults */
 };
 
 enum { CLOCK_MONOTONIC = 1 };

@@ -19,6 +19,8 @@ static u64 outside; /* of the machine's shared memory, what is not the sandbox's
 static u64 due, interval, base_interval;
 static u64 cpu_before;   /* of the processes of the last look, when it was there */
 static u64 full_due;     /* when the estimates are no good any more */
+static u64 full_faults;
+static int sharing; /* it looks like more than the limit, but is not */
 static u64 total_before;
 static u64 full_total, full_cheap; /* what the last full look found, and what it looked like */
 
@@ -557,7 +559,8 @@ static void forget_the_dead(void)
 static long look(u64 now)
 {
 	u64 machine, private, cheap, total, cost, distance;
-	long r = tree_walk_exactly(WALK_MEMORY);
+	u64 faults = 0, grown_by;
+	long r = tree_walk_exactly(sharing ? WALK_MEMORY | WALK_CPU : WALK_MEMORY);
 	int killed = 0;
 	u32 i;
 
@@ -566,7 +569,14 @@ static long look(u64 now)
 	forget_the_dead();
 	machine_before = machine = shared_memory_of_machine();
 	cheap = cheap_total(machine, &private);
-	total = full_total + (cheap > full_cheap ? cheap - full_cheap : 0);
+	/* What was shared is copied page by page, with a fault for each, and without a sign of it
+	 * in what each process seems to have. */
+	for (i = 0; i < ntree; i++)
+		faults += tree[i].faults;
+	grown_by = faults > full_faults ? (faults - full_faults) * 4096 : 0;
+	if (cheap > full_cheap && cheap - full_cheap > grown_by)
+		grown_by = cheap - full_cheap;
+	total = full_total + grown_by;
 	if (private + machine <= limit || (cheap <= limit && now < full_due)) {
 		total = cheap;
 	} else if (total > limit || now >= full_due) {
@@ -582,10 +592,11 @@ static long look(u64 now)
 		}
 		full_total = total;
 		full_cheap = cheap;
-		/* What was shared can be copied without a sign of it, where cheap is above the limit. */
+		full_faults = faults;
 		again = cheap <= limit ? LONGEST : (now_ns() - began) * FULL_COST;
 		full_due = now_ns() + (again < 10 * SHORTEST ? 10 * SHORTEST : again > LONGEST ? LONGEST : again);
 	}
+	sharing = cheap > limit;
 	cost = now_ns() - now;
 	distance = total < limit ? limit - total : 0;
 	base_interval = distance / (FASTEST / 1000000000ull * cpus_of_sandbox() + 1);
