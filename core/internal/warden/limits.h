@@ -57,6 +57,24 @@ s64 value_of(const char *line, const char *key);
 u64 cpu_of(s32 pid, long *err); /* of a process, all of its threads, ns */
 void *grown(void *old, u64 bytes, u64 to); /* 0: none to be had */
 
+enum { KCMP_VM = 1, KCMP_FILES = 2 };
+static inline int same(s32 a, s32 b, int what) /* kcmp(2) */
+{
+	return sys5(__NR_kcmp, a, b, what, 0, 0) == 0;
+}
+
+/* shmem.c: each adds to shmem_bytes, and to share of the process, the files that the ones
+ * before since shmem_forget have not added. */
+extern u64 shmem_bytes;
+extern int shmem_opaque; /* somebody may hold memory where nobody can look */
+extern long shmem_error; /* -errno, for good */
+long shmem_begin(void);  /* before the command is there */
+void shmem_forget(void);
+void shmem_descriptors(struct process *p);
+void shmem_mappings(struct process *p);
+/* What p maps of the files that are counted, in its proportion: proc_pid_smaps(5), "Pss". */
+u64 shmem_counted_twice(struct process *p);
+
 u64 now_ns(void);
 u32 cpus_of_sandbox(void);
 
