@@ -34,7 +34,11 @@ func TestMaxCPU(t *testing.T) {
 				}
 				t.Logf("%s, %s: used %v in %v, %.1f %%", name, way, used, r.WallTime.Round(time.Millisecond), 100*used.Seconds()/r.WallTime.Seconds())
 			}
-			if used := attempts(outside(t, argv...))["used"].result; used < 500 {
+			used := int64(0)
+			for try := 0; try < 20 && used < 500; try++ { // on a machine that is busy
+				used = attempts(outside(t, argv...))["used"].result
+			}
+			if used < 500 {
 				t.Errorf("control %s: used %d ms", way, used)
 			}
 		}

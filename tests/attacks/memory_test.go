@@ -141,6 +141,7 @@ func TestRestrictMaxMemory(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
 		for name, bytes := range map[string]uint64{"lowered": 16 * mib, "raised": 1 << 40} {
 			p := limited()
+			p.FSReadable = append(p.FSReadable, "/dev/null") // the input of a job
 			*p.MaxMemory = 256 * mib
 			var errs []error
 			p.PolicyFn = func(ev *core.Event, ctx *core.Context) core.Verdict {

@@ -17,7 +17,8 @@ struct process {
 	 * that it maps, also what others map; page tables and huge pages; its address space */
 	u64 anon, shmem, rest, size;
 	u64 share; /* memory.c: its part of the sandbox's memory */
-	u64 cpu, reaped; /* WALK_CPU, nanoseconds: its own; that of the children that it has waited for */
+	u64 cpu; /* nanoseconds */
+	u64 reaped, faults; /* WALK_CPU: ns of the children that it has waited for; page faults */
 };
 
 enum { CLOCK_MONOTONIC = 1 };
@@ -57,6 +58,24 @@ void reader_close(struct reader *r);
 s64 value_of(const char *line, const char *key);
 u64 cpu_of(s32 pid, long *err); /* of a process, all of its threads, ns */
 void *grown(void *old, u64 bytes, u64 to); /* 0: none to be had */
+
+enum { KCMP_VM = 1, KCMP_FILES = 2 };
+static inline int same(s32 a, s32 b, int what) /* kcmp(2) */
+{
+	return sys5(__NR_kcmp, a, b, what, 0, 0) == 0;
+}
+
+/* shmem.c: each adds to shmem_bytes, and to share of the process, the files that the ones
+ * before since shmem_forget have not added. */
+extern u64 shmem_bytes;
+extern int shmem_opaque; /* somebody may hold memory where nobody can look */
+extern long shmem_error; /* -errno, for good */
+long shmem_begin(void);  /* before the command is there */
+void shmem_forget(void);
+void shmem_descriptors(struct process *p);
+void shmem_mappings(struct process *p);
+/* What p maps of the files that are counted, in its proportion: proc_pid_smaps(5), "Pss". */
+u64 shmem_counted_twice(struct process *p);
 
 u64 now_ns(void);
 u32 cpus_of_sandbox(void);

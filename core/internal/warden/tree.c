@@ -148,7 +148,9 @@ static void read_times(struct process *p, struct reader *r)
 				p->state = (u8)line[n];
 		}
 		if (line[n] == ' ' || !line[n + 1]) {
-			if (field == 16 || field == 17) /* cutime, cstime */
+			if (field == 10)
+				p->faults = v;
+			else if (field == 16 || field == 17) /* cutime, cstime */
 				p->reaped += v * (1000000000 / USER_HZ);
 			else if (field == 20)
 				p->threads = (u32)v;

@@ -106,7 +106,7 @@ int main(void)
 		{ grant_null, "grant_network", 0, 0, EPERM },
 		{ restrict_pid, "restrict_pid_network: not built yet: it needs network rules by address", 0, 0, EPERM },
 		{ restrict_pid_holed, "restrict_pid_network", 0, 0, EPERM },
-		{ memory, "restrict_max_memory: not built yet: it needs max_memory", 0, 0, EPERM },
+		{ memory, "restrict_max_memory: the policy has no max_memory that could be lowered", 0, 0, EPERM },
 		{ deny, "deny_path: not built yet: it needs fs_denied", 0, 0, EPERM },
 		{ deny_null, "deny_path", 0, 0, EPERM },
 		{ allow, "allow_path: not built yet: it needs fs_denied", 0, 0, EPERM },
