@@ -68,11 +68,7 @@ func inject(t *testing.T, who string, n int, how string) (hit, came string) {
 	for _, s := range outlive(t, func(int) bool { return false }) {
 		t.Errorf("%d, %s: has survived: %s", n, hit, s)
 	}
-	came = strings.TrimSpace(string(out))
-	if how == "terminal" {
-		came = strings.TrimPrefix(came, "ran\nran\nran\n")
-	}
-	return hit, came
+	return hit, strings.TrimSpace(string(out))
 }
 
 // The same where the kernel itself has too little to give: descriptors for everybody,

@@ -1,10 +1,11 @@
 /* inject WHO N PROGRAM ARGUMENT…: runs PROGRAM and has one system call of it fail, without
  * being made, as it does when there is too little of something. What counts is the calls
  * that take something, of all threads of PROGRAM ("host"), or of all that descends from it
- * and is not yet what a sandbox runs ("warden"), between two calls of PROGRAM to
- * getpgid(-4242): the N-th of them fails. Prints "NAME ERRNO" of it on descriptor 9, or
+ * and is not yet what a sandbox runs ("warden"), from a SIGUSR2 that PROGRAM sends itself
+ * to the next: the N-th of them fails. Prints "NAME ERRNO" of it on descriptor 9, or
  * "none", and ends as PROGRAM does. x86-64 only. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -61,15 +62,11 @@ static int is_host(pid_t tid)
 	return access(path, F_OK) == 0;
 }
 
-static void entered(pid_t tid, long nr, long first)
+static void entered(pid_t tid, long nr)
 {
 	struct user_regs_struct regs;
 	int i;
 
-	if (nr == SYS_getpgid && (int)first == -4242) {
-		active = !active;
-		return;
-	}
 	if (!active || left <= 0 || tasks[tid].ran || is_host(tid) != want_host)
 		return;
 	for (i = 0; i < CALLS; i++)
@@ -95,6 +92,22 @@ static void left_call(pid_t tid)
 	ptrace(PTRACE_GETREGS, tid, 0, &regs);
 	regs.rax = (unsigned long long)-tasks[tid].err;
 	ptrace(PTRACE_SETREGS, tid, 0, &regs);
+}
+
+/* They go on by calls, too. */
+static void stop_others(pid_t tid)
+{
+	struct dirent *e;
+	char path[64];
+	DIR *d;
+
+	snprintf(path, sizeof path, "/proc/%d/task", host);
+	if (!active || (d = opendir(path)) == NULL)
+		return;
+	while ((e = readdir(d)) != NULL)
+		if (atoi(e->d_name) > 0 && atoi(e->d_name) != tid)
+			syscall(SYS_tgkill, host, atoi(e->d_name), SIGUSR1);
+	closedir(d);
 }
 
 int main(int argc, char **argv)
@@ -132,7 +145,7 @@ int main(int argc, char **argv)
 			struct __ptrace_syscall_info info;
 			ptrace(PTRACE_GET_SYSCALL_INFO, tid, sizeof info, &info);
 			if (info.op == PTRACE_SYSCALL_INFO_ENTRY)
-				entered(tid, (long)info.entry.nr, (long)info.entry.args[0]);
+				entered(tid, (long)info.entry.nr);
 			else
 				left_call(tid);
 		} else if (event == PTRACE_EVENT_EXEC) {
@@ -145,10 +158,14 @@ int main(int argc, char **argv)
 				fclose(f);
 			}
 			tasks[tid].ran = tid != host && strcmp(name, "sandlock-warden") != 0;
-		} else if (!event) {
+		} else if (!event && WSTOPSIG(status) == SIGUSR2) {
+			active = !active;
+			stop_others(tid);
+		} else if (!event && WSTOPSIG(status) != SIGUSR1) {
 			sig = WSTOPSIG(status);
 		}
-		ptrace(PTRACE_SYSCALL, tid, 0, sig);
+		/* Before that at full speed. */
+		ptrace(active || tasks[tid].failing ? PTRACE_SYSCALL : PTRACE_CONT, tid, 0, sig);
 	}
 	if (hit >= 0)
 		dprintf(9, "%s %s\n", calls[hit].name, strerrorname_np(calls[hit].err));

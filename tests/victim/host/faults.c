@@ -1,8 +1,8 @@
 /* faults HOW: a host that makes a run when there is too little of something, HOW being one
  * of the ways below, and checks that this is an error or a success, that it has left
  * nothing, and that the next run is one. Prints what came of each.
- *   run, create, spawn, listen, terminal   one run, between two calls of getpgid(-4242): the
- *                                          work of inject.c
+ *   run, create, spawn, listen, terminal   one run, between two of SIGUSR2, which
+ *                                          inject.c takes
  *   nofile, nproc                          one run under each RLIMIT_ of that name, from too
  *                                          little to enough */
 #define _GNU_SOURCE
@@ -10,17 +10,17 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 static sandlock_sandbox_t *policy;
-static const char *const command[] = { "/bin/echo", "ran" };
+static const char *const command[] = { "/bin/true", "-" };
 
 /* The descriptors as text; and how many threads. */
 static int holdings(char *fds, size_t size)
@@ -160,9 +160,9 @@ int main(int argc, char **argv)
 	} else if (!strcmp(how, "nproc")) {
 		expect(limited(RLIMIT_NPROC, fds, threads) > 0, "no run has failed", "", "");
 	} else {
-		syscall(SYS_getpgid, -4242);
+		raise(SIGUSR2);
 		why = tried(how);
-		syscall(SYS_getpgid, -4242);
+		raise(SIGUSR2);
 		printf("%s\n", why ? why : "ran");
 		after(fds, threads);
 	}
