@@ -1,5 +1,5 @@
-"""A host with many sandboxes: many.py once N prints, for N of them that run at once, with
-and without a policy_fn, the threads and the KiB of memory that each takes, of the host and
+"""A host with many sandboxes: many.py plain N prints, for N of them that run at once, or
+many.py judged N, for as many with a policy_fn, the threads and the KiB of memory that each takes, of the host and
 of the library's own processes. many.py runs N CROWD makes N runs, CROWD at a time, and
 prints what the host holds before and after: see host.py."""
 
@@ -54,11 +54,11 @@ def own_memory() -> Tuple[int, int]:
     return field("self", "smaps_rollup", "Rss"), total
 
 
-def once(number: int) -> None:
+def once(number: int, judged: bool) -> None:
     def judge(event: object, ctx: object) -> None:
         pass
 
-    for policy_fn in None, judge:
+    for policy_fn in [judge if judged else None]:
         boxes = [Sandbox(fs_readable=SYSTEM, policy_fn=policy_fn) for _ in range(number)]
         # What the library takes once, and Python for these objects, is not of each.
         for box in boxes[:3]:
@@ -71,7 +71,7 @@ def once(number: int) -> None:
         assert len(wardens()) == 2 * number, wardens()
         threads = field("self", "status", "Threads") - threads
         grown, own = own_memory()
-        print("judged" if policy_fn else "plain", threads / number, (grown - host) / number, own / number, flush=True)
+        print(threads / number, (grown - host) / number, own / number, flush=True)
         for box in boxes:
             box.kill()
             box.wait()
@@ -125,7 +125,7 @@ def runs(number: int, crowd: int) -> None:
     print(holdings(), flush=True)
 
 
-if sys.argv[1] == "once":
-    once(int(sys.argv[2]))
+if sys.argv[1] in ("plain", "judged"):
+    once(int(sys.argv[2]), sys.argv[1] == "judged")
 else:
     runs(int(sys.argv[2]), int(sys.argv[3]))
