@@ -78,7 +78,8 @@ func (s *Sandbox) collect(deadline time.Time) {
 			deadline = s.expire()
 			continue
 		}
-		if s.take(fds) {
+		if end := s.take(fds); end != nil {
+			end()
 			return
 		}
 	}
@@ -87,8 +88,7 @@ func (s *Sandbox) collect(deadline time.Time) {
 // guard makes a panic the end of the run, not of the host.
 func (s *Sandbox) guard() {
 	if p := recover(); p != nil {
-		s.warden.Kill()
-		s.finish(nil, fmt.Errorf("BUG(sandlock): %v, please report", p))
+		s.broken(p)
 	}
 }
 
@@ -110,16 +110,16 @@ func (s *Sandbox) ready(deadline time.Time) (fds [4]unix.PollFd, ok bool) {
 	return fds, pollUntil(fds[:], deadline)
 }
 
-// take takes what is ready, at most one buffer and one message. It reports whether
-// the run is over.
-func (s *Sandbox) take(fds [4]unix.PollFd) (over bool) {
+// take takes what is ready, at most one buffer and one message, without blocking. When
+// that was the last, it returns what ends the run, which may block.
+func (s *Sandbox) take(fds [4]unix.PollFd) (end func()) {
 	for i, st := range []*stream{&s.out, &s.errs} {
 		if fds[1+i].Revents != 0 {
 			st.read()
 		}
 	}
 	if fds[0].Revents|fds[3].Revents == 0 {
-		return false
+		return nil
 	}
 	m, fd, err := s.warden.Receive()
 	if fd >= 0 {
@@ -127,18 +127,19 @@ func (s *Sandbox) take(fds [4]unix.PollFd) (over bool) {
 	}
 	switch {
 	case err != nil:
-		s.abandoned(err)
-		return true
+		return func() { s.abandoned(err) }
 	case m.Type == warden.End:
-		s.end(m)
-		return true
+		return func() { s.end(m) }
 	case m.Type == warden.Created:
 		s.pid.Store(m.PID)
 	case s.exec != nil:
 		s.exec.Outcome(m)
 	}
-	return false
+	return nil
 }
+
+// longAgo is the deadline of who takes only what is ready now.
+var longAgo = time.Unix(1, 0)
 
 // stepRounds bounds what one Step takes, so that its caller is back soon.
 const stepRounds = 64
@@ -155,11 +156,14 @@ func (s *Sandbox) Step() (over bool) {
 		if over {
 			return true
 		}
-		fds, ok := s.ready(time.Unix(1, 0)) // long ago: what is ready now
+		fds, ok := s.ready(longAgo)
 		if !ok {
 			return false
 		}
-		over = s.take(fds)
+		if end := s.take(fds); end != nil {
+			end()
+			over = true
+		}
 	}
 	return over
 }
@@ -177,12 +181,17 @@ func (s *Sandbox) watch() error {
 		return err
 	}
 	s.epoll = sys.Opened(fd)
+	return s.addSources(fd)
+}
+
+// addSources has an epoll instance tell of what a run is collected from.
+func (s *Sandbox) addSources(epoll int) error {
 	for _, source := range s.sources() {
 		if source < 0 {
 			continue
 		}
 		ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(source)}
-		if err := unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, source, &ev); err != nil {
+		if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, source, &ev); err != nil {
 			return err
 		}
 	}

@@ -78,12 +78,7 @@ const keepCapabilities = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.
 // kernel or file system cannot carry out is an error here, a *StartError with
 // the failing step.
 func (p *Plan) Create(cmd Command) (*Sandbox, error) {
-	s, err := p.launch(cmd, background)
-	if err != nil {
-		return nil, err
-	}
-	go s.collect(time.Time{})
-	return s, nil
+	return p.launch(cmd, background)
 }
 
 // Spawn starts a command for a caller that waits by itself, on [Sandbox.StepFD], and
@@ -96,7 +91,7 @@ type collector int
 
 const (
 	inline     collector = iota // Run itself
-	background                  // a goroutine
+	background                  // the crowd's thread
 	stepped                     // whoever calls Step or Wait
 )
 
@@ -203,10 +198,14 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 			return nil, err
 		}
 	}
-	if by == stepped {
-		if err := s.watch(); err != nil {
-			return nil, &StartError{Step: "epoll", Err: err}
-		}
+	switch by {
+	case stepped:
+		err = s.watch()
+	case background:
+		err = crowd.add(s)
+	}
+	if err != nil {
+		return nil, &StartError{Step: "epoll", Err: err}
 	}
 	return s, nil
 }

@@ -55,10 +55,12 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "%v: make builds the library\n%s", err, out)
 		return 1
 	}
-	if out, err := exec.Command("gcc", "-Wall", "-Werror", "-I../../include", "-o", filepath.Join(dir, "host"), "../victim/host/host.c",
-		filepath.Join(dir, filepath.Base(library)), "-Wl,-rpath,"+dir).CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
-		return 1
+	for _, name := range []string{"host", "faults"} {
+		if out, err := exec.Command("gcc", "-Wall", "-Werror", "-I../../include", "-o", filepath.Join(dir, name), "../victim/host/"+name+".c",
+			filepath.Join(dir, filepath.Base(library)), "-Wl,-rpath,"+dir).CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
+			return 1
+		}
 	}
 	// The same as another program, for a sandbox in a sandbox.
 	if out, err := exec.Command("cp", filepath.Join(dir, "host"), filepath.Join(dir, "nested")).CombinedOutput(); err != nil {

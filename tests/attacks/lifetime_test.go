@@ -65,15 +65,19 @@ func (l *life) ended(t *testing.T) bool {
 // awaitEnd waits until nobody holds the pipe any more.
 func (l *life) awaitEnd(t *testing.T) {
 	t.Helper()
+	if !l.endsBy(time.Now().Add(time.Minute)) {
+		t.Fatal("a task has survived")
+	}
+}
+
+// endsBy waits, and reports whether nobody held the pipe any more before the deadline.
+func (l *life) endsBy(deadline time.Time) bool {
 	l.w.Close()
-	l.r.SetReadDeadline(time.Now().Add(time.Minute))
+	l.r.SetReadDeadline(deadline)
 	buf := make([]byte, 512)
 	for {
 		if n, err := l.r.Read(buf); n == 0 {
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Fatal("a task has survived")
-			}
-			return
+			return !errors.Is(err, os.ErrDeadlineExceeded)
 		}
 	}
 }

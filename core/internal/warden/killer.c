@@ -43,9 +43,9 @@ static void killer_domain(void)
 static void killer_descriptors(void)
 {
 	check(STEP_CLOSE_RANGE, sys3(__NR_close_range, 0, fd_of(FD_CTL), CLOSE_RANGE_UNSHARE));
-	sys3(__NR_dup3, child_pidfd, fd_of(FD_RULESET), O_CLOEXEC);
-	sys3(__NR_dup3, parent_pidfd, fd_of(FD_CWD), O_CLOEXEC);
-	sys3(__NR_close_range, fd_of(FD_SLOTS), ~0u, 0);
+	check(STEP_CLOSE_RANGE, sys3(__NR_dup3, child_pidfd, fd_of(FD_RULESET), O_CLOEXEC));
+	check(STEP_CLOSE_RANGE, sys3(__NR_dup3, parent_pidfd, fd_of(FD_CWD), O_CLOEXEC));
+	check(STEP_CLOSE_RANGE, sys3(__NR_close_range, fd_of(FD_SLOTS), ~0u, 0));
 	if (!req->killer_scope) {
 		u64 chld = 1ull << (SIGCHLD - 1); /* blocked, as all are: parent_init */
 		sigfd = (int)sys4(__NR_signalfd4, -1, &chld, sizeof chld, O_CLOEXEC | O_NONBLOCK);

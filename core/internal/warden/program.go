@@ -43,6 +43,9 @@ func (p *programFile) open(files []uintptr) (int, error) {
 		highest = max(highest, int(fd)) // unused ones are negative
 	}
 	fd, err := unix.FcntlInt(uintptr(p.fd), unix.F_DUPFD_CLOEXEC, highest+len(files)+2)
+	if errors.Is(err, unix.EINVAL) {
+		err = unix.EMFILE // which it is, though fcntl(2) calls a number beyond RLIMIT_NOFILE so
+	}
 	return fd, os.NewSyscallError("fcntl(F_DUPFD_CLOEXEC)", err)
 }
 
@@ -51,8 +54,12 @@ func (p *programFile) open(files []uintptr) (int, error) {
 func (p *programFile) ready() error {
 	var st unix.Stat_t
 	if p.made {
-		if err := unix.Fstat(p.fd, &st); err == nil && st.Dev == p.dev && st.Ino == p.ino {
+		err := unix.Fstat(p.fd, &st)
+		switch {
+		case err == nil && st.Dev == p.dev && st.Ino == p.ino:
 			return nil
+		case err != nil && !errors.Is(err, unix.EBADF):
+			return os.NewSyscallError("fstat", err)
 		}
 		sys.Closing(p.fd) // the number is somebody else's
 		p.made = false

@@ -60,13 +60,19 @@ void send_message(struct message *m, int fd)
 	struct { u64 len; s32 level, type, fd, pad; } control = { 20, SOL_SOCKET, SCM_RIGHTS, fd, 0 };
 	struct iovec iov = { m, sizeof *m };
 	struct msghdr mh = { 0, 0, &iov, 1, 0, 0, 0, 0 };
+	int tries = 0;
+	long r;
 
 	if (fd >= 0) {
 		mh.control = &control;
 		mh.controllen = sizeof control;
 	}
-	while (sys3(__NR_sendmsg, fd_of(FD_CTL), &mh, MSG_NOSIGNAL) == -EINTR)
-		;
+	do
+		r = sys3(__NR_sendmsg, fd_of(FD_CTL), &mh, MSG_NOSIGNAL);
+	while (r == -EINTR || ((r == -ENOBUFS || r == -ENOMEM) && tries++ < 100 && !sys0(__NR_sched_yield)));
+	/* The host may wait for it: it sees this end, as the killer does. */
+	if (r == -ENOBUFS || r == -ENOMEM)
+		sys1(__NR_exit_group, 3);
 }
 
 volatile s32 child_status = SIGKILL; /* of a child that never ran */
@@ -299,7 +305,7 @@ static int parse_request(char *base, char *end, char **slots)
 	return p == end ? 0 : -1;
 }
 
-static int read_request(void)
+static long read_request(void)
 {
 	struct pollfd fds[2] = { { fd_of(FD_CTL), POLLIN, 0 }, { fd_of(FD_HOST), POLLIN, 0 } };
 	struct request head;
@@ -311,13 +317,13 @@ static int read_request(void)
 		if (sys_poll(fds, 2, 0) < 0)
 			continue;
 		if (fds[1].revents)
-			return -1;
+			return -EPROTO;
 		n = sys4x(__NR_recvfrom, fd_of(FD_CTL), base ? base + have : (char *)&head,
 			  base ? head.total - have : sizeof head, base ? 0 : MSG_PEEK);
 		if (n == -EINTR)
 			continue;
 		if (n <= 0)
-			return -1;
+			return n ? n : -EPROTO;
 		if (base) {
 			have += (u64)n;
 			continue;
@@ -325,51 +331,57 @@ static int read_request(void)
 		if ((u64)n < sizeof head || head.magic != REQUEST_MAGIC || head.version != PROTOCOL_VERSION ||
 		    head.total <= sizeof head || head.total > REQUEST_MAX ||
 		    head.argc > REQUEST_MAX || head.envc > REQUEST_MAX || head.filter_len > 4096)
-			return -1;
+			return -EPROTO;
 		slots = ((u64)head.argc + head.envc + 3) * sizeof(char *);
 		n = sys6(__NR_mmap, 0, WORDS(head.total) * 8 + slots, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (n < 0 && n > -4096)
-			return -1;
+			return n;
 		base = (char *)n;
 	} while (!base || have < head.total);
 	req = (struct request *)base;
 	argv = (char **)(base + WORDS(head.total) * 8);
 	envp = argv + head.argc + 1;
-	return parse_request(base, base + head.total, argv);
+	return parse_request(base, base + head.total, argv) < 0 ? -EPROTO : 0;
 }
 
 /* Slots that the host left empty are filled, so that no descriptor made later
  * gets a number that means something else. */
-static void parent_slots(void)
+static long parent_slots(void)
 {
+	long r = 0;
 	if (!(req->flags & REQ_RULESET))
-		sys3(__NR_dup3, fd_of(FD_CTL), fd_of(FD_RULESET), O_CLOEXEC);
-	if (!(req->flags & REQ_CWD))
-		sys3(__NR_dup3, fd_of(FD_CTL), fd_of(FD_CWD), O_CLOEXEC);
+		r = sys3(__NR_dup3, fd_of(FD_CTL), fd_of(FD_RULESET), O_CLOEXEC);
+	if (r >= 0 && !(req->flags & REQ_CWD))
+		r = sys3(__NR_dup3, fd_of(FD_CTL), fd_of(FD_CWD), O_CLOEXEC);
+	return r;
 }
 
-static void parent_descriptors(void)
+static long parent_descriptors(void)
 {
 	/* Not unshare(2), which filters of containers refuse. */
-	if (sys3(__NR_close_range, fd_of(FD_ORDER), fd_of(FD_ORDER), CLOSE_RANGE_UNSHARE) < 0)
-		sys1(__NR_exit_group, 3); /* the killer ends the sandbox */
+	long r = sys3(__NR_close_range, fd_of(FD_ORDER), fd_of(FD_ORDER), CLOSE_RANGE_UNSHARE);
+
+	if (r < 0)
+		return r;
 	sys1(__NR_close, fd_of(FD_RULESET));
 	if (req->tty >= 0) {
+		if ((r = sys3(__NR_dup3, req->tty, fd_of(FD_CWD), O_CLOEXEC)) < 0)
+			return r;
 		parent_tty = fd_of(FD_CWD);
-		sys3(__NR_dup3, req->tty, parent_tty, O_CLOEXEC);
 	} else {
 		sys1(__NR_close, fd_of(FD_CWD));
 	}
 	if (nfds)
-		sys3(__NR_close_range, 0, nfds - 1, 0);
+		r = sys3(__NR_close_range, 0, nfds - 1, 0);
 	if (req->flags & REQ_LISTENER && child_pidfd >= 0)
 		sys1(__NR_close, child_pidfd);
+	return r;
 }
 
 /* Blocks every signal, makes this the reaper of all orphans below it, and
  * undoes what an ignored SIGCHLD of the host would do to wait4: wait(2). */
-static void parent_init(void)
+static long parent_init(void)
 {
 	u64 all = ~0ull;
 	struct { u64 handler, flags, restorer, mask; } dfl = { 0, 0, 0, 0 };
@@ -378,7 +390,7 @@ static void parent_init(void)
 	sys4(__NR_rt_sigprocmask, SIG_SETMASK, &all, 0, sizeof all);
 	for (sig = 1; sig <= 64; sig++)
 		sys4(__NR_rt_sigaction, sig, &dfl, 0, sizeof all);
-	sys5(__NR_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+	return sys5(__NR_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 }
 
 /* Confines the parent, and by that the killer and, up to its exec, the child, to the CPU
@@ -403,21 +415,25 @@ void __attribute__((used, noreturn)) warden_main(long *sp)
 	/* SIGCONT is what the parent gets at the killer's end: continue_killer() */
 	u64 flags = CLONE_VM | CLONE_CHILD_CLEARTID | SIGCONT, ends = 1ull << (SIGCHLD - 1) | 1ull << (SIGCONT - 1);
 	struct message created = { 0 };
-	long sigfd, r;
+	long sigfd, reaper, r;
 	char *p;
 
 	if (sp[0] < 2)
 		sys1(__NR_exit_group, 2);
 	for (p = args[1]; *p >= '0' && *p <= '9'; p++)
 		nfds = nfds * 10 + (u32)(*p - '0');
-	parent_init();
+	reaper = parent_init();
 	parent_pid = (s32)sys0(__NR_getpid);
-	if (read_request() < 0) {
+	if ((r = read_request()) < 0) {
 		req = 0;
-		fail(STEP_REQUEST, -EPROTO);
+		fail(STEP_REQUEST, r);
 		parent_end();
 	}
-	parent_slots();
+	r = parent_slots();
+	if (reaper < 0 || r < 0) {
+		fail(STEP_KILLER_CLONE, reaper < 0 ? reaper : r);
+		parent_end();
+	}
 	/* Out of reach of the host's job control. Every signal that a terminal sends is blocked. */
 	if (!(req->flags & REQ_INTERACTIVE))
 		sys2(__NR_setpgid, 0, 0);
@@ -443,7 +459,10 @@ void __attribute__((used, noreturn)) warden_main(long *sp)
 		fail(STEP_TRACE, r);
 		sys2(__NR_kill, child_pid, SIGKILL);
 	}
-	parent_descriptors();
+	if ((r = parent_descriptors()) < 0) {
+		fail(STEP_CLOSE_RANGE, r);
+		sys2(__NR_kill, killer_pid, SIGKILL); /* the rest is done by the walk */
+	}
 	if (!(req->flags & REQ_PARK) && !failed_step) {
 		gate = 1;
 		futex_wake(&gate);

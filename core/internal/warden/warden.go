@@ -277,7 +277,10 @@ func (w *Warden) send(order uint32) {
 		w.wake()
 		// EPIPE: the killer is gone, and with it all the others; EAGAIN: orders
 		// to it are already waiting.
-		unix.SendmsgN(w.order, encodeKillerOrder(order, 0), nil, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+		_, err := unix.SendmsgN(w.order, encodeKillerOrder(order, 0), nil, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+		if order == killerKill && (errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM)) {
+			_ = unix.Shutdown(w.order, unix.SHUT_WR) // takes no memory, and says the same
+		}
 	}
 }
 
