@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -256,7 +257,7 @@ func stop(t *testing.T, who string, parent, killer int) {
 	}
 	for _, pid := range pids {
 		for statOf(t, pid).state != 'T' {
-			syscall.Syscall(syscall.SYS_SCHED_YIELD, 0, 0, 0)
+			runtime.Gosched()
 		}
 	}
 }
