@@ -111,7 +111,7 @@ test-vm: all
 	GO='$(GO)' tests/vm/run $(VM_KERNELS)
 
 soak: all test-setup
-	SANDLOCK_SOAK=1 $(GO) test $(TAGS) -count=1 -timeout 2h $(GOTESTFLAGS) ./...
+	SANDLOCK_SOAK=1 $(GO) test $(TAGS) -count=1 -timeout 3h -v $(GOTESTFLAGS) ./...
 	SANDLOCK_SOAK=1 PYTHONPATH=python/src $(PYTEST) -q $(PYTESTFLAGS) python/tests tests/house
 
 # go test runs one fuzz target at a time.

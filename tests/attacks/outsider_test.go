@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -255,8 +256,8 @@ func stop(t *testing.T, who string, parent, killer int) {
 		}
 	}
 	for _, pid := range pids {
-		for statOf(t, pid).state != 'T' {
-			syscall.Syscall(syscall.SYS_SCHED_YIELD, 0, 0, 0)
+		for s := statOf(t, pid).state; s != 'T' && s != 't'; s = statOf(t, pid).state { // t: its tracer listens
+			runtime.Gosched()
 		}
 	}
 }
