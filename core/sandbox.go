@@ -256,6 +256,8 @@ func (s *Sandbox) stepError(m warden.Message) error {
 		e.Path = s.path
 	case warden.StepCwd:
 		e.Path = s.plan.cwd
+	case warden.StepTrace:
+		e.Err = fmt.Errorf(`%w: max_processes takes tracing, which something here forbids, such as a sandbox around this one; max_processes="unlimited" does without`, e.Err)
 	}
 	if m.Step != warden.StepExec {
 		return e

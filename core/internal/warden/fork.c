@@ -23,6 +23,7 @@ static struct process { s32 pid; u32 state; } *table;
 static u32 mask, count;
 static u32 limit, most; /* now, and at the start: at most mask / 2 */
 static u64 born;
+static int begun;
 
 static struct { s32 tid, child; } forking; /* who is let through; its child, if that was seen first */
 static s32 waiting[WAITING];               /* in their stop, first come first */
@@ -264,6 +265,8 @@ void fork_limit(u32 n)
 
 u64 fork_total(void) { return born; }
 
+int all_traced(void) { return begun; }
+
 static int dead(s32 pid)
 {
 	char state = task_state(pid, 0);
@@ -284,7 +287,8 @@ long fork_begin(s32 pid)
 	table = (struct process *)r;
 	mask = (u32)size - 1;
 	r = sys4(__NR_ptrace, PTRACE_SEIZE, pid, 0, BORN_OPTIONS | (req->flags & REQ_EXECS ? PTRACE_O_TRACEEXEC : 0));
-	if (r == 0)
+	begun = r == 0;
+	if (begun)
 		add(pid);
 	/* One that was killed meanwhile can't be traced, and needs no tracer. */
 	return r < 0 && dead(pid) ? 0 : r;

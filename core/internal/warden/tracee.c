@@ -76,9 +76,6 @@ static void forget(struct tracee *t)
 	*t = tracees[--ntracees];
 }
 
-/* Whether all tasks are traced from birth: fork.c. */
-static int all_traced(void) { return req->flags & REQ_MAX_PROCESSES; }
-
 /* A group-stop goes on after a detach, and in a tracee only if it is listened to:
  * ptrace(2), "LISTEN". */
 static void let_go(s32 tid, s32 sig, int group)

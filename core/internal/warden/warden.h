@@ -61,6 +61,7 @@ void tracee_recheck(void);
 char task_state(s32 tid, u64 *flags);
 
 /* fork.c, run by the parent: the tasks that are traced from birth */
+int all_traced(void); /* from the command on */
 long fork_begin(s32 pid); /* the command's; -errno */
 int fork_stopped(s32 tid, s32 status); /* 1: and has gone on, or will */
 void fork_died(s32 tid);
