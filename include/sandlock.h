@@ -158,9 +158,9 @@ typedef void (*sandlock_policy_callback_t)(void *user_data, const sandlock_event
  * is in force from the next decision on, of any task of the run, and until the run is
  * over. Nothing becomes wider than the built policy, and no grant undoes a restriction.
  *
- * Of these, sandlock_ctx_restrict_max_processes works. What carries out the other changes
- * (network rules by address, max_memory, denied paths) is not built yet, so those functions
- * fail and change nothing.
+ * Of these, sandlock_ctx_restrict_max_memory and sandlock_ctx_restrict_max_processes work.
+ * What carries out the others (network rules by address, denied paths) is not built yet, so
+ * they fail and change nothing.
  *
  * They return nothing. After a call sandlock_last_error() is "" if it succeeded. If it
  * failed, that says why, so does a line of the result's log, and the event that ctx was
