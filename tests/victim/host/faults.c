@@ -1,7 +1,7 @@
 /* faults HOW: a host that makes a run when there is too little of something, HOW being one
  * of the ways below, and checks that this is an error or a success, that it has left
  * nothing, and that the next run is one. Prints what came of each.
- *   run, create, spawn, listen, terminal   one run, between two of SIGUSR2, which
+ *   run, create, spawn, listen, terminal, walk   one run, between two of SIGUSR2, which
  *                                          inject.c takes
  *   nofile, nproc                          one run under each RLIMIT_ of that name, from too
  *                                          little to enough */
@@ -143,6 +143,8 @@ int main(int argc, char **argv)
 		b = sandlock_sandbox_builder_fs_read(b, readable[i]);
 	for (protection = 0; protection < 6; protection++)
 		b = sandlock_sandbox_builder_allow_degraded(b, protection);
+	if (!strcmp(how, "walk"))
+		b = sandlock_sandbox_builder_disable(b, SANDLOCK_PROTECTION_SIGNAL_SCOPE);
 	if (!strcmp(how, "listen")) /* which is trapped then, so that there is a listener */
 		b = sandlock_sandbox_builder_net_allow(b, "tcp://:80");
 	/* What counts processes by tracing them can't where inject.c does. */

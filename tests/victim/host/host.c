@@ -35,13 +35,13 @@ int main(int argc, char **argv)
 	/* It is another program's, in the sandbox, that runs sandboxes of its own. */
 	char nested[4096], *slash;
 	const char *zoo[] = { command[0], "zoo", "5", nested, "nested", command[0] };
-	sandlock_sandbox_t *policies[2];
+	sandlock_sandbox_t *policies[4];
 	struct timespec now;
 	int i, fork_too = argc > 1 && strcmp(argv[1], "fork") == 0;
 	uint32_t protection;
 	size_t j;
 
-	for (i = 0; i < 2; i++) {
+	for (i = 0; i < 4; i++) {
 		char *why = NULL;
 		sandlock_builder_t *b = sandlock_sandbox_builder_new();
 		for (j = 0; j < sizeof readable / sizeof *readable; j++)
@@ -59,7 +59,9 @@ int main(int argc, char **argv)
 		b = sandlock_sandbox_builder_json(b, unlimited, sizeof unlimited - 1);
 		for (protection = 0; protection < 6; protection++) /* make test-vm has old kernels */
 			b = sandlock_sandbox_builder_allow_degraded(b, protection);
-		if (i == 1)
+		if (i >= 2) /* the walk, as on kernels before Landlock's ABI 6 */
+			b = sandlock_sandbox_builder_disable(b, SANDLOCK_PROTECTION_SIGNAL_SCOPE);
+		if (i % 2)
 			b = sandlock_sandbox_builder_policy_fn(b, allow, NULL, NULL);
 		if ((policies[i] = sandlock_sandbox_build(b, NULL, &why)) == NULL) {
 			fprintf(stderr, "%s\n", why);
@@ -83,7 +85,7 @@ int main(int argc, char **argv)
 	srandom((unsigned)now.tv_nsec);
 	for (i = 0;; i++) {
 		int whole = random() % 2 && strcmp(argv[1], "nested") != 0;
-		sandlock_handle_t *h = sandlock_spawn(policies[random() % 2], NULL, whole ? zoo : command, whole ? 6 : 3, 0,
+		sandlock_handle_t *h = sandlock_spawn(policies[random() % 4], NULL, whole ? zoo : command, whole ? 6 : 3, 0,
 						      random() % 2 ? SANDLOCK_SPAWN_PARKED : 0, NULL);
 		if (fork_too && i == 0)
 			child_lives_on(); /* while a sandbox is set up */
