@@ -21,8 +21,10 @@ func (s *Sandbox) abandoned(why error) {
 	text := why.Error()
 	if !s.warden.AwaitKiller() {
 		s.killLeftovers()
-		text += "; tasks of the sandbox may have been left behind"
-		s.patience = leftoverPatience
+		if s.plan.maxProcesses == nil { // else the kernel ends all tasks: PTRACE_O_EXITKILL
+			text += "; tasks of the sandbox may have been left behind"
+			s.patience = leftoverPatience
+		}
 	}
 	s.out.drain()
 	s.errs.drain()

@@ -77,6 +77,8 @@ static int killer_reap(int flags)
 
 static void killer_walk(void)
 {
+	/* Should it be stopped: who is traced can be waited for when the tracer has. */
+	sys2(__NR_kill, parent_pid, SIGCONT);
 	do
 		walk();
 	while (!killer_reap(0));
