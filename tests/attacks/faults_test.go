@@ -21,7 +21,7 @@ func TestFaults(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
 		reapAll(t)
 		for _, who := range []string{"host", "warden"} {
-			for _, how := range []string{"run", "create", "spawn", "terminal", "listen", "walk"} {
+			for _, how := range brief([]string{"run", "create", "spawn", "terminal", "listen", "walk"}) {
 				t.Run(who+", "+how, func(t *testing.T) {
 					failed := 0
 					for n := 1; ; n++ {

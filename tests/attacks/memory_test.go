@@ -69,6 +69,7 @@ func TestMaxMemory(t *testing.T) {
 			p.FSWritable = []string{dir}
 			ways = append(ways, "file 200 1 "+filepath.Join(dir, "named"), "file 200 0 "+filepath.Join(dir, "deleted"))
 		}
+		ways = brief(ways)
 		var argvs [][]string
 		for _, way := range ways {
 			argvs = append(argvs, append([]string{victim("memory")}, strings.Fields(way)...))
@@ -113,7 +114,7 @@ func TestBelowMaxMemory(t *testing.T) {
 			ways = append(ways, "file 40 0 "+filepath.Join(dir, "deleted"))
 		}
 		var wg sync.WaitGroup
-		for _, way := range ways {
+		for _, way := range brief(ways) {
 			wg.Go(func() {
 				p := *p
 				if !strings.HasPrefix(way, "file") {

@@ -24,6 +24,9 @@ func hostRounds() int {
 	if os.Getenv("SANDLOCK_SOAK") != "" {
 		return 2_500
 	}
+	if testing.Short() {
+		return 15
+	}
 	return 75
 }
 
