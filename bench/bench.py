@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 from sandlock import Sandbox
 
@@ -130,8 +130,35 @@ def executing(build: str) -> None:
             print(f"  {title}: {more:+.0f} µs{target}")
 
 
+def limited(build: str) -> None:
+    """What the limits make dearer, in a sandbox that is far from them."""
+    program = f"{build}/limits"
+    ways: Dict[str, Dict[str, Any]] = {
+        "unlimited": {"max_processes": "unlimited"},
+        "max_processes": {"max_processes": 64},
+        "max_memory": {"max_processes": "unlimited", "max_memory": "1G"},
+        "max_cpu": {"max_processes": "unlimited", "max_cpu": 100},
+        "all of them": {"max_processes": 64, "max_memory": "1G", "max_cpu": 100},
+    }
+    boxes = {way: Sandbox(fs_readable=[*SYSTEM, program], **fields) for way, fields in ways.items()}
+    samples: Samples = collections.defaultdict(list)
+    for _ in range(TURNS):
+        collect(samples, [program, "no sandbox", "200"])
+        for way, box in boxes.items():
+            result = box.run([program, way, "200"])
+            if not result.success:
+                raise SystemExit(f"limits in the sandbox, {way}: {result}")
+            parse(samples, result.stdout.decode())
+    for kind, title in (("fork", "a fork and wait of a child that does nothing"), ("thread", "a thread that does nothing"),
+                        ("signal", "a signal to itself, handled"), ("map", "1 MiB mapped, touched and unmapped")):
+        table = Table(title)
+        for way in ("no sandbox", *ways):
+            table.row(way, samples[f"{way}-{kind}"], samples[f"unlimited-{kind}"], "unlimited")
+
+
 def making() -> None:
-    """make -j2 of what examples/audit_build.py builds, with a policy_fn and without a sandbox."""
+    """make -j2 of what examples/audit_build.py builds: without a sandbox, in one without
+    limits, with limits, and with the default ones and a policy_fn."""
     sys.path.insert(0, "examples")
     import audit_build
     samples: Samples = collections.defaultdict(list)
@@ -141,12 +168,18 @@ def making() -> None:
         work = pathlib.Path(directory)
         archive = audit_build.fetch(work)
         for turn in range(TURNS):
-            for name in "bare", "judged":
+            for name in "bare", "unlimited", "limited", "judged":
                 at = work / f"{name}-{turn}"
                 audit_build.prepare(at, archive)
                 box = audit_build.sandbox(at, archive, lambda event, ctx: seen.append(event))
                 for step in audit_build.STEPS[:2]:
                     subprocess.run(step, cwd=at, env=audit_build.environment(at), check=True, stdout=subprocess.DEVNULL)
+                if name != "judged":
+                    box.policy_fn = None
+                if name == "unlimited":
+                    box.max_processes = "unlimited"
+                elif name == "limited":
+                    box.max_memory = "2G"
                 start = time.perf_counter()
                 if name == "bare":
                     subprocess.run(make, cwd=at, env=audit_build.environment(at), check=True, capture_output=True)
@@ -157,6 +190,8 @@ def making() -> None:
     table = Table(f"make -j2 of tcc, {len(seen) // TURNS} execs that a policy_fn in Python sees")
     table.row("without a sandbox", samples["bare"])
     table.row("in a sandbox with policy_fn", samples["judged"], samples["bare"], "without", "at most 1.05")
+    table.row("in a sandbox without limits", samples["unlimited"], samples["bare"], "without")
+    table.row("with max_processes, max_memory", samples["limited"], samples["unlimited"], "no limits", "at most 1.05")
 
 
 def interrupted(build: str) -> None:
@@ -263,6 +298,7 @@ def main() -> None:
     spawning(build)
     python_runs()
     executing(build)
+    limited(build)
     making()
     interrupted(build)
     trapped(build, go)
