@@ -3,6 +3,7 @@ package attacks
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +46,28 @@ func TestMaxCPU(t *testing.T) {
 		}
 		if r := inside(t, slowed(percent), victim("cpu"), "idle", "300"); r.Limits != 0 || !r.Success() {
 			t.Errorf("idle: %+v", r)
+		}
+	})
+}
+
+// A SIGCONT from inside undoes a stop. Who does it again and again is held all the same, or
+// ended after a second of CPU time for each CPU.
+func TestMaxCPUContinued(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		walk := slowed(10)
+		walk.Disable = []core.Protection{core.SignalScope}
+		untraced := slowed(10)
+		untraced.MaxProcesses = nil
+		for name, p := range map[string]*core.Policy{"traced": slowed(10), "untraced": untraced, "walk": walk} {
+			r := inside(t, p, victim("cpu"), "continues", "3000")
+			used := r.UserTime + r.SystemTime
+			most := r.WallTime/10*3/2 + 200*time.Millisecond
+			if ended := r.Reason == core.Killed && r.Error != ""; ended {
+				most += 2 * time.Second * time.Duration(runtime.NumCPU())
+			}
+			if used > most || r.Limits != core.LimitCPU {
+				t.Errorf("%s: used %v of %v, %+v", name, used, most, r)
+			}
 		}
 	})
 }

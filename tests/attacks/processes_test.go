@@ -90,6 +90,9 @@ func TestMaxProcessesCount(t *testing.T) {
 		if got, _ := processes(t, withProcesses(8), "killed", n/4); got["failed"] != (attempt{}) {
 			t.Errorf("forkers that are killed: %v", got)
 		}
+		if got, _ := processes(t, withProcesses(40), "together", 300); got["zombies"].result > 39 {
+			t.Errorf("killed together with what they have made: %v", got)
+		}
 		if got, _ := processes(t, withProcesses(50), "overtaken", n/10); got["done"] != (attempt{}) || len(got) != 1 {
 			t.Errorf("a thread that executes while its leader forks: %v", got)
 		}
@@ -131,5 +134,10 @@ func TestTracedFromBirth(t *testing.T) {
 		got, _ = processes(t, withProcesses(n), "traced", 0)
 		refused(t, got, []string{"untraced", "ptraced"}, syscall.EPERM)
 		refused(t, got, []string{"own"}, syscall.ENOSYS)
+		if n != 0 {
+			refused(t, got, []string{"listener"}, syscall.EBUSY)
+		} else if got["listener"].result < 0 {
+			t.Errorf("the control: %v", got)
+		}
 	}
 }

@@ -89,6 +89,9 @@ int main(int argc, char **argv)
 		burn(wall);
 		printf("continued %d 0\n", waitpid(pid, &status, WNOHANG | WCONTINUED) > 0);
 		kill(pid, SIGKILL);
+	} else if (strcmp(argv[1], "continues") == 0) { /* itself, which undoes stops */
+		while (clock_ms(CLOCK_MONOTONIC) < end)
+			kill(getpid(), SIGCONT);
 	} else if (strcmp(argv[1], "idle") == 0) {
 		usleep((useconds_t)wall * 1000);
 	} else {

@@ -4,12 +4,15 @@
  *   zombies N      the same with children that end at once and are not waited for
  *   churn N        N children one after the other, in five ways of losing them
  *   killed N       N times a child that forks without end is killed while it does
+ *   together N     N times a child that makes a sibling is killed together with it; "zombies"
+ *                  says how many of these there are
  *   overtaken N    N times a thread executes while the leader of its group forks
  *   bomb N         every process forks, until about N; "alive" says how many there are then
  *   threads N      N threads at a time
  *   storm N        N forks under signals whose handler does not restart system calls
  *   stops          a child that stops and goes on, as its parent sees it
- *   traced         its own filter's SECCOMP_RET_TRACE, and flags that would shed a tracer */
+ *   traced         its own filter's SECCOMP_RET_TRACE, flags that would shed a tracer, and a
+ *                  listener of its own, which would let forks through */
 #include "try.h"
 
 #include <pthread.h>
@@ -198,6 +201,37 @@ static int churn(int n)
 	return 0;
 }
 
+static int together(int n)
+{
+	volatile int *there = mmap(NULL, sizeof *there, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int zombies = 0;
+
+	for (int i = 0; i < n; i++) {
+		pid_t pid;
+		*there = 0;
+		pid = fork();
+		if (pid == 0) {
+			setpgid(0, 0);
+			*there = 1;
+			syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+			for (;;)
+				pause();
+		}
+		if (pid < 0)
+			break; /* no room beside the zombies */
+		while (!*there)
+			;
+		for (volatile int spin = (i * 7919) % (i % 3 ? 3000 : 60000); spin > 0; spin--)
+			;
+		kill(-pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	while (waitpid(-1, NULL, 0) > 0)
+		zombies++;
+	printf("zombies %d 0\n", zombies);
+	return 0;
+}
+
 static int killed(int n)
 {
 	int failed = 0, why = 0;
@@ -356,6 +390,7 @@ static int traced(void)
 	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
 		return 1;
 	TRY("own", syscall(SYS_getppid));
+	TRY("listener", syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program));
 	return 0;
 }
 
@@ -377,6 +412,8 @@ int main(int argc, char **argv)
 		return churn(n);
 	if (!strcmp(mode, "killed"))
 		return killed(n);
+	if (!strcmp(mode, "together"))
+		return together(n);
 	if (!strcmp(mode, "overtaken"))
 		return overtaken(n);
 	if (!strcmp(mode, "bomb"))

@@ -25,6 +25,7 @@ var rules = map[string]rule{
 	"sendmmsg":           {name: "send flags (argument 3)", write: writeSend(3)},
 	"ioctl":              {name: "ioctl command", write: writeIoctl},
 	"prctl":              {name: "prctl option", write: writePrctl},
+	"seccomp":            {name: "seccomp flags", write: writeSeccomp},
 	"personality":        {name: "personality", write: writePersonality},
 	"prlimit64":          {name: "limits", write: writePrlimit, lift: true},
 	"setpriority":        {name: "own priority", write: writeOwn(unix.PRIO_PROCESS), lift: true},
@@ -60,6 +61,18 @@ func writeClone(c *compiler, pass label) {
 
 // forks are what makes processes; clone(2) makes threads too, see writeClone.
 var forks = []string{"fork", "vfork", "clone"}
+
+// writeSeccomp: SECCOMP_RET_USER_NOTIF goes before SECCOMP_RET_TRACE, seccomp(2), so a
+// listener inside could let a fork through that the tracer has not. It gets the EBUSY
+// that a second listener would.
+func writeSeccomp(c *compiler, pass label) {
+	if !c.spec.CountTasks {
+		c.goTo(pass)
+		return
+	}
+	c.load(low(1))
+	c.ifAny(unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, c.errno(unix.EBUSY), pass)
+}
 
 // personaKept are the bits of personality(2) that a program may set: what uname(2)
 // says (PER_LINUX32, UNAME26), and a fixed layout, which debuggers, SBCL and

@@ -6,6 +6,8 @@
 #include "limits.h"
 
 static const u64 MS = 1000 * 1000;
+static const u64 HELD_LOOK = 20ull * 1000 * 1000; /* between two looks at who is held */
+static const u64 ESCAPED = 1000ull * 1000 * 1000; /* used while held, for each CPU: more is no accident */
 enum { LOOK_COST = 20 };
 
 static u64 share;   /* percent; 0: none */
@@ -18,6 +20,7 @@ static struct seen { s32 pid, parent; u64 cpu, reaped; u32 autoreaps; } *seen;
 static u32 nseen, seen_room;
 static u64 lost; /* of processes that no one waited for */
 static int throttled;
+static u64 escaped; /* used since then */
 
 static struct process *still_there(u32 n)
 {
@@ -117,13 +120,20 @@ static long look(u64 now)
 	if (tokens <= 0 && !throttled) {
 		__atomic_fetch_or(&limits_met, LIMIT_CPU, __ATOMIC_SEQ_CST);
 		throttled = 1;
+		escaped = 0;
 		tree_hold(HOLD_CPU);
 	} else if (throttled && tokens >= burst) {
 		throttled = 0;
 		tree_release(HOLD_CPU);
+	} else if (throttled && spent && tree_held()) {
+		/* SIGCONT from inside undoes a stop, also one that is still on its way: signal(7). */
+		escaped += spent;
+		if (escaped > ESCAPED * cpus)
+			return -EPERM;
+		tree_signal(SIGSTOP);
 	}
 	if (throttled)
-		interval = (u64)(burst - tokens) * 100 / share;
+		interval = (u64)(burst - tokens) * 100 / share < HELD_LOOK ? (u64)(burst - tokens) * 100 / share : HELD_LOOK;
 	else if (!spent && interval)
 		interval = interval * 2 < 100 * MS ? interval * 2 : 100 * MS;
 	else /* when they could be spent */

@@ -46,8 +46,11 @@ static int known(s32 pid)
 static void add(s32 pid)
 {
 	struct process *p = slot_of(pid);
-	if (p->state == EMPTY)
+	if (p->state == EMPTY) {
+		if (count == mask) /* who is too many is killed; and slot_of ends at an empty one */
+			return;
 		count++;
+	}
 	p->pid = pid;
 	p->state = LIVE;
 	born++;
@@ -209,11 +212,13 @@ int fork_stopped(s32 tid, s32 status)
 	case PTRACE_EVENT_VFORK:
 	case PTRACE_EVENT_CLONE:
 		if (tid == forking.tid) {
-			sys4(__NR_ptrace, PTRACE_GETEVENTMSG, tid, 0, &child);
-			if ((s32)child != forking.child)
-				add((s32)child);
-			if (count > most)
-				sys2(__NR_kill, (s32)child, SIGKILL); /* see below */
+			/* Fails for one that was killed in its stop: then the child tells of itself. */
+			if (sys4(__NR_ptrace, PTRACE_GETEVENTMSG, tid, 0, &child) == 0) {
+				if ((s32)child != forking.child)
+					add((s32)child);
+				if (count > most)
+					sys2(__NR_kill, (s32)child, SIGKILL); /* see below */
+			}
 			resume(PTRACE_CONT, tid);
 			next();
 		} else {
@@ -251,6 +256,12 @@ void fork_died(s32 tid)
 {
 	struct process *p = slot_of(tid);
 
+	/* Killed together with its forker, before either could tell of it; and a zombie, as its
+	 * parent need not be its forker (CLONE_PARENT). */
+	if (p->state == EMPTY && sys3(__NR_tgkill, tid, tid, 0) == 0) {
+		add(tid);
+		p = slot_of(tid);
+	}
 	if (p->state == LIVE)
 		p->state = ENDED;
 	if (tid == forking.tid)

@@ -480,10 +480,11 @@ void tracee_stopped(s32 tid, s32 status)
 
 void tracee_died(s32 tid)
 {
-	struct tracee was, *t = reported(tid);
+	struct tracee was, *t;
 
 	if (all_traced())
-		fork_died(tid);
+		fork_died(tid); /* which may take orders, and so move tracees */
+	t = reported(tid);
 	if (!t)
 		return;
 	was = *t;
