@@ -77,6 +77,13 @@ static void take_out(u32 at)
 	}
 }
 
+/* What can't be read is taken for one that is still there. */
+static int zombie(s32 pid)
+{
+	char state = task_state(pid, 0);
+	return state == 'Z' || (!state && sys2(__NR_kill, pid, 0) != -ESRCH);
+}
+
 /* Forgets the processes that have been waited for. A number that lives again may be
  * anybody's: it counts as long as whoever has it is a zombie too. */
 static void look(void)
@@ -84,7 +91,7 @@ static void look(void)
 	u32 i = 0;
 
 	while (i <= mask) {
-		if (table[i].state == ENDED && task_state(table[i].pid, 0) != 'Z')
+		if (table[i].state == ENDED && !zombie(table[i].pid))
 			take_out(i); /* and another may have its place */
 		else
 			i++;

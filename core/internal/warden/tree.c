@@ -447,8 +447,8 @@ void tree_hold(enum holder who)
 	}
 }
 
-/* Children first: a shell that waits for stopped jobs as well (waitpid(2), WUNTRACED) finds
- * none. */
+/* Children first, so that a shell that waits for stopped jobs as well (waitpid(2), WUNTRACED)
+ * mostly finds none. */
 void tree_release(enum holder who)
 {
 	int tries;
