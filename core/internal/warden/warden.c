@@ -156,7 +156,8 @@ static int reap(void)
 		walk();
 	if (!killer_pid || !child_over)
 		return 0;
-	if (nothing_left()) {
+	/* Without a domain they are the killer's children, of which this can't know. */
+	if (req->killer_scope && nothing_left()) {
 		sys2(__NR_kill, killer_pid, SIGKILL);
 		while (sys4(__NR_wait4, killer_pid, 0, WALL, 0) == -EINTR)
 			;
