@@ -9,7 +9,7 @@
  *   overtaken N    N times a thread executes while the leader of its group forks
  *   bomb N         every process forks, until about N; "alive" says how many there are then
  *   threads N      N threads at a time
- *   storm N        N forks under signals whose handler does not restart system calls
+ *   storm N        N forks under signals, 500 a second, whose handler does not restart system calls
  *   stops          a child that stops and goes on, as its parent sees it
  *   traced         its own filter's SECCOMP_RET_TRACE, flags that would shed a tracer, and a
  *                  listener of its own, which would let forks through */
@@ -337,7 +337,8 @@ static int threads(int n)
 static int storm(int n)
 {
 	struct sigaction interrupt = { .sa_handler = wake }; /* no SA_RESTART */
-	struct itimerval often = { { 0, 100 }, { 0, 100 } }, never = { { 0, 0 }, { 0, 0 } };
+	/* A fork that a signal comes before is begun anew: one that comes sooner than it takes, always. */
+	struct itimerval often = { { 0, 2000 }, { 0, 300 } }, never = { { 0, 0 }, { 0, 0 } };
 	int failed = 0, why = 0;
 
 	sigaction(SIGALRM, &interrupt, NULL);
