@@ -19,6 +19,7 @@ import (
 func (s *Sandbox) abandoned(why error) {
 	s.warden.Kill()
 	text := why.Error()
+	s.patience = endPatience
 	if !s.warden.AwaitKiller() {
 		s.killLeftovers()
 		if s.plan.maxProcesses == nil { // else the kernel ends all tasks: PTRACE_O_EXITKILL

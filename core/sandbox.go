@@ -31,7 +31,7 @@ type Sandbox struct {
 	killer  int // pid of the warden's killer, 0 while only the warden knows it
 
 	listener *notify.Listener // nil when nothing is trapped
-	patience time.Duration    // for its end
+	patience time.Duration    // for its end; 0: all tasks are dead, so it comes
 	exec     *handler.Exec
 	verdicts *dispatcher
 	records  *records
@@ -125,7 +125,7 @@ func (p *Plan) RunInteractive(cmd Command) (int, error) {
 // launch does all but the collecting. Only a background run is parked before its
 // exec.
 func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
-	s := &Sandbox{plan: p, collector: by, patience: endPatience, command: -1, done: -1, epoll: -1, onClose: cmd.OnClose}
+	s := &Sandbox{plan: p, collector: by, command: -1, done: -1, epoll: -1, onClose: cmd.OnClose}
 	s.out, s.errs = newStream(), newStream()
 	park := by == background
 	if s.onClose == nil {

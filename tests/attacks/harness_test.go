@@ -176,13 +176,23 @@ func rounds() int {
 	return 1_000
 }
 
-// brief leaves a few of many ways, with -short: for the race detector, which looks at the
-// library and not at what the kernel does.
+// brief leaves every other of many ways, for root these and for another user those; all of
+// them in a soak, and with -short a few, for the race detector, which looks at the library
+// and not at what the kernel does.
 func brief(ways []string) []string {
-	if testing.Short() {
+	switch {
+	case os.Getenv("SANDLOCK_SOAK") != "":
+		return ways
+	case testing.Short():
 		return ways[:min(2, len(ways))]
 	}
-	return ways
+	var mine []string
+	for i, way := range ways {
+		if i%2 == min(os.Getuid(), 1) {
+			mine = append(mine, way)
+		}
+	}
+	return mine
 }
 
 // bothUsers runs test as root and as an ordinary user, as far as this process can be

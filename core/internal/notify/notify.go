@@ -57,10 +57,16 @@ func Serve(fd int, pollFirst bool, tick time.Duration, handlers map[int32]Handle
 	return l
 }
 
-// Wait returns when the service is over, at the latest after limit; false: it is not. Then
-// it ends with the next notification, which is denied, or with the last task: nothing
-// else brings a thread back from a receive.
+// Wait returns when the service is over, at the latest after limit unless that is 0; false:
+// it is not. Then it ends with the next notification, which is denied, or with the last
+// task: nothing else brings a thread back from a receive.
 func (l *Listener) Wait(limit time.Duration) bool {
+	if limit == 0 {
+		// Without a timer, for which a thread of the runtime's would stay in epoll_wait(2),
+		// and end a forked child of the host that closes all descriptors before its exec.
+		<-l.over
+		return true
+	}
 	late := time.NewTimer(limit)
 	defer late.Stop()
 	select {
