@@ -49,12 +49,14 @@ all: libsandlock.so python/src/sandlock/libsandlock.so.0
 
 # ---- the warden -----------------------------------------------------------
 # Freestanding: it runs no constructor and no libc start code, so nothing that
-# these would set up (stack protector, IBT notes, TLS) may be used.
+# these would set up (stack protector, IBT notes, TLS) may be used, nor what libgcc
+# has (outlined atomics).
 WARDEN_DIR := core/internal/warden
 WARDEN := $(WARDEN_DIR)/warden_$(GOARCH).elf
 WARDEN_CFLAGS := -O2 -static -nostdlib -ffreestanding -fno-stack-protector -fno-builtin \
 	-Wall -Wextra -Werror -Wl,--build-id=none -Wl,-z,noexecstack -s
 WARDEN_CFLAGS_amd64 := -fcf-protection=none
+WARDEN_CFLAGS_arm64 := -mno-outline-atomics
 WARDEN_CC_amd64 ?= $(CC)
 WARDEN_CC_arm64 ?= $(CC)
 
