@@ -59,7 +59,7 @@ func TestMaxCPUContinued(t *testing.T) {
 		untraced := slowed(10)
 		untraced.MaxProcesses = nil
 		for name, p := range map[string]*core.Policy{"traced": slowed(10), "untraced": untraced, "walk": walk} {
-			r := inside(t, p, victim("cpu"), "continues", "1500")
+			r := inside(t, p, victim("cpu"), "continues", "3000")
 			used := r.UserTime + r.SystemTime
 			most := r.WallTime/10*3/2 + 200*time.Millisecond
 			if ended := r.Reason == core.Killed && r.Error != ""; ended {
