@@ -222,6 +222,9 @@ func (s *Sandbox) end(m warden.Message) {
 }
 
 func (s *Sandbox) outcome(status unix.WaitStatus, m warden.Message, why string) *Result {
+	s.mu.Lock()
+	started := s.started
+	s.mu.Unlock()
 	r := &Result{
 		ExitCode: -1, Signal: -1,
 		Stdout: s.out.kept, StdoutTruncated: s.out.truncated,
@@ -229,7 +232,7 @@ func (s *Sandbox) outcome(status unix.WaitStatus, m warden.Message, why string) 
 		Error:    why,
 		UserTime: time.Duration(m.UserMicros) * time.Microsecond, SystemTime: time.Duration(m.SystemMicros) * time.Microsecond,
 		MaxRSS:    int64(m.MaxRSS),
-		WallTime:  time.Since(s.started),
+		WallTime:  time.Since(started),
 		Processes: m.Processes,
 		Limits:    Limits(m.Limits),
 	}

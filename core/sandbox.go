@@ -42,21 +42,21 @@ type Sandbox struct {
 	collecting sync.Mutex // held by whoever collects a stepped run
 	attending  sync.Once
 
-	started     time.Time // of the command, or of the run that it is parked in
 	timedOut    atomic.Bool
 	warned      atomic.Bool // the time is over, and SIGTERM was sent
 	firstDenied atomic.Bool // policy_fn denied the command itself
 	// killedBecause says why the command was killed at an exec stop: a string.
 	killedBecause atomic.Value
 
-	mu     sync.Mutex // guards what follows
-	log    []string
-	done   int // eventfd: readable when a background run is over, -1 otherwise
-	epoll  int // readable when a stepped run can go on, -1 otherwise
-	over   bool
-	result *Result
-	err    error
-	closed bool
+	mu      sync.Mutex // guards what follows
+	log     []string
+	started time.Time // of the command, or of the run that it is parked in
+	done    int       // eventfd: readable when a background run is over, -1 otherwise
+	epoll   int       // readable when a stepped run can go on, -1 otherwise
+	over    bool
+	result  *Result
+	err     error
+	closed  bool
 }
 
 // landlockScopeSignal is LANDLOCK_SCOPE_SIGNAL, Linux 6.12, ABI 6.
