@@ -13,7 +13,7 @@ import pytest
 from conftest import INSIDE, SYSTEM
 from sandlock import CallbackError, ExitReason, PolicyContext, Sandbox, SandlockError, SyscallEvent
 
-TRY = "import os\ntry: os.execv('/bin/echo', ['/bin/echo', 'ran'])\nexcept OSError as e: print(e.errno)"
+TRY = "import os\ntry: os.execv('/bin/echo', ['/bin/echo', 'ran'])\nexcept OSError as e: print(e.errno, flush=True)"
 
 
 def test_every_command_line_in_order(box: Sandbox) -> None:
