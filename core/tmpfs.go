@@ -2,13 +2,10 @@ package core
 
 import (
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/sandlock/sandlock/core/internal/sys"
 )
-
-const maxMountinfo = 16 << 20
 
 // writesMemory reports whether files beneath the paths can be memory: whether one of them
 // is on a tmpfs, or has one beneath. What can't be found out is taken to be so.
@@ -16,40 +13,21 @@ func writesMemory(paths []string) bool {
 	if len(paths) == 0 {
 		return false
 	}
-	text, err := sys.ReadFile("/proc/self/mountinfo", maxMountinfo)
+	text, err := sys.ReadFile("/proc/self/mountinfo", sys.MaxMountinfo)
 	return err != nil || anyOnTmpfs(paths, parseMounts(string(text)))
 }
 
 type mount struct{ at, kind string }
 
-// parseMounts reads mountinfo, proc_pid_mountinfo(5).
+// parseMounts reads mountinfo.
 func parseMounts(text string) []mount {
 	var mounts []mount
 	for line := range strings.Lines(text) {
-		before, after, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " - ")
-		f := strings.Fields(before)
-		kind, _, _ := strings.Cut(after, " ")
-		if ok && len(f) > 4 {
-			mounts = append(mounts, mount{unescape(f[4]), kind})
+		if at, kind, ok := sys.ParseMount(line); ok {
+			mounts = append(mounts, mount{at, kind})
 		}
 	}
 	return mounts
-}
-
-// unescape undoes the octal escapes of space, tab, newline and backslash.
-func unescape(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if v, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(v))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }
 
 func anyOnTmpfs(paths []string, mounts []mount) bool {

@@ -361,16 +361,6 @@ func TestKeepProc(t *testing.T) {
 	}
 }
 
-func TestUnescape(t *testing.T) {
-	for text, want := range map[string]string{
-		`/a\040b\011\012\134`: "/a b\t\n\\", `/plain`: "/plain", `\04`: `\04`, `\999`: `\999`, ``: "",
-	} {
-		if got := unescape(text); got != want {
-			t.Errorf("%q: %q, want %q", text, got, want)
-		}
-	}
-}
-
 func TestABIErrors(t *testing.T) {
 	for errno, want := range map[unix.Errno]string{
 		unix.ENOSYS:     "Linux 5.13 or later",

@@ -52,41 +52,21 @@ func (k *procKeeper) refuse(fd int, dir bool) error {
 	return nil
 }
 
-// maxMountinfo bounds what is read: a thousand mounts take some 100 KiB.
-const maxMountinfo = 16 << 20
-
 // procMounts lists where proc file systems are mounted, proc_pid_mountinfo(5).
 func procMounts() ([]string, error) {
-	text, err := sys.ReadFile("/proc/self/mountinfo", maxMountinfo)
+	text, err := sys.ReadFile("/proc/self/mountinfo", sys.MaxMountinfo)
 	if err != nil {
 		return nil, err
 	}
 	var mounts []string
 	for line := range strings.Lines(string(text)) {
-		before, after, ok := strings.Cut(line, " - ")
-		fields := strings.Fields(before)
-		if !ok || len(fields) < 5 {
+		at, kind, ok := sys.ParseMount(line)
+		if !ok {
 			return nil, fmt.Errorf("unexpected line %q", line)
 		}
-		if kind, _, _ := strings.Cut(after, " "); kind == "proc" {
-			mounts = append(mounts, unescape(fields[4]))
+		if kind == "proc" {
+			mounts = append(mounts, at)
 		}
 	}
 	return mounts, nil
-}
-
-// unescape undoes the kernel's \040 for space, tab, newline and backslash.
-func unescape(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }
