@@ -136,22 +136,27 @@ func reapAll(t *testing.T) func() {
 	}
 }
 
-// children are the processes whose parent is pid.
-func children(pid int) (list []int) {
+// families are the processes by their parents, dead ones that nobody has reaped included.
+func families() map[int][]int {
 	entries, _ := os.ReadDir("/proc")
+	of := map[int][]int{}
 	for _, e := range entries {
-		child, err := strconv.Atoi(e.Name())
+		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
 			continue
 		}
 		stat, _ := os.ReadFile("/proc/" + e.Name() + "/stat")
 		f := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-		if len(f) > 1 && f[1] == strconv.Itoa(pid) {
-			list = append(list, child)
+		if len(f) > 1 {
+			parent, _ := strconv.Atoi(f[1])
+			of[parent] = append(of[parent], pid)
 		}
 	}
-	return list
+	return of
 }
+
+// children are the processes whose parent is pid.
+func children(pid int) []int { return families()[pid] }
 
 // The command's end is the sandbox's, though nobody can reap the command, as its own child
 // traces it, and though it leaves tasks that make others for ever.

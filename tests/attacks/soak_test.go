@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -129,22 +128,9 @@ func outlive(t *testing.T, spared func(pid int) bool) (survivors []string) {
 	}
 }
 
-// descendants of a process, dead ones that nobody has reaped included.
+// descendants of a process.
 func descendants(root int) (list []int) {
-	entries, _ := os.ReadDir("/proc")
-	of := map[int][]int{}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		text, _ := os.ReadFile("/proc/" + e.Name() + "/stat")
-		f := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-		if len(f) > 1 {
-			parent, _ := strconv.Atoi(f[1])
-			of[parent] = append(of[parent], pid)
-		}
-	}
+	of := families()
 	list = of[root]
 	for i := 0; i < len(list); i++ {
 		list = append(list, of[list[i]]...)
