@@ -29,9 +29,11 @@ static struct { s32 tid, child; } forking; /* who is let through; its child, if 
 static s32 waiting[WAITING];               /* in their stop, first come first */
 static u32 first, nwaiting;
 
+static u32 home_of(s32 pid) { return ((u32)pid * 2654435761u) & mask; }
+
 static struct process *slot_of(s32 pid)
 {
-	u32 i = ((u32)pid * 2654435761u) & mask;
+	u32 i = home_of(pid);
 	while (table[i].state != EMPTY && table[i].pid != pid)
 		i = (i + 1) & mask;
 	return &table[i];
@@ -64,12 +66,10 @@ static void take_out(u32 at)
 	count--;
 	table[at].state = EMPTY;
 	for (;;) {
-		u32 home;
 		i = (i + 1) & mask;
 		if (table[i].state == EMPTY)
 			return;
-		home = ((u32)table[i].pid * 2654435761u) & mask;
-		if (((i - home) & mask) < ((i - at) & mask))
+		if (((i - home_of(table[i].pid)) & mask) < ((i - at) & mask))
 			continue;
 		table[at] = table[i];
 		table[i].state = EMPTY;
