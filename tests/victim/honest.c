@@ -15,15 +15,19 @@ static void count(int ok) { __atomic_add_fetch(ok ? &good : &bad, 1, __ATOMIC_RE
 
 static void collect(pid_t pid)
 {
-	int status;
-	count(pid > 0 && waitpid(pid, &status, 0) == pid && status == 7 << 8);
+	int status = -1;
+	int ok = pid > 0 && waitpid(pid, &status, 0) == pid && status == 7 << 8;
+	if (!ok)
+		fprintf(stderr, "child %d, wait status %#x: %m\n", pid, status);
+	count(ok);
 }
 
 static pid_t spawned(void)
 {
 	char *args[] = { self, NULL };
 	pid_t pid = -1;
-	return posix_spawn(&pid, self, NULL, NULL, args, environ) == 0 ? pid : -1;
+	errno = posix_spawn(&pid, self, NULL, NULL, args, environ);
+	return errno == 0 ? pid : -1;
 }
 
 static pid_t forked(void)
