@@ -88,7 +88,7 @@ python/src/sandlock/libsandlock.so.0: $(LIB)
 test: all test-setup vet go-test python-test
 
 test-setup:
-	tests/setup/packages strace git bzip2 nodejs cargo pkg-config g++
+	tests/setup/packages strace git bzip2 nodejs cargo pkg-config g++ default-jre-headless
 	PYTHON='$(PYTHON)' tests/setup/venv
 
 vet: $(WARDEN)

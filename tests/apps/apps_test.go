@@ -57,6 +57,9 @@ func (a *app) read(dirs ...string) {
 	}
 }
 
+// memory is max_memory from now on.
+func (a *app) memory(bytes uint64) { a.policy.MaxMemory = &bytes }
+
 func (a *app) write(name, content string) {
 	a.t.Helper()
 	file := filepath.Join(a.dir, name)

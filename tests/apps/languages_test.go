@@ -88,11 +88,47 @@ if __name__ == "__main__":
     main()
 `
 
+// TestPython's pools need /dev/shm, where others' memory counts: docs/limits.md, "In the
+// dark". This forks, so that one heap is in many processes.
+func TestPythonInMemory(t *testing.T) {
+	where := strings.Fields(outside(t, "python3", "-c", "import sys; print(sys.executable, sys.base_prefix)"))
+	a := newApp(t)
+	a.read(where[1])
+	a.memory(256 << 20)
+	a.write("program.py", `
+import concurrent.futures, os, subprocess, sys
+
+heap = [bytes([n]) * (1 << 20) for n in range(100)]
+
+def child():
+    readable, writable = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(writable, b"%d" % sum(len(part) for part in heap))
+        os._exit(0)
+    os.close(writable)
+    with open(readable) as result:
+        assert int(result.read()) == 100 << 20
+    assert os.waitpid(pid, 0) == (pid, 0)
+
+with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    for done in [pool.submit(child) for n in range(16)]:
+        done.result()
+    run = [sys.executable, "-c", "print(len(bytes(16 << 20)))"]
+    for done in [pool.submit(subprocess.check_output, run) for n in range(4)]:
+        assert int(done.result()) == 16 << 20
+print("ok")
+`)
+	a.expect("ok\n", where[0], "program.py")
+}
+
 func TestNode(t *testing.T) {
 	node := outside(t, "node", "-p", "process.execPath")
 	a := newApp(t)
 	a.read(filepath.Dir(filepath.Dir(node)))
 	a.write("program.js", nodeProgram)
+	a.expect("ok\n", node, "program.js")
+	a.memory(256 << 20)
 	a.expect("ok\n", node, "program.js")
 }
 
@@ -162,7 +198,13 @@ import (
 func main() {
 	results := make(chan int)
 	for n := range make([]struct{}, 10) {
-		go func(n int) { results <- twice.Twice(n) }(n)
+		go func(n int) {
+			part := make([]byte, 8<<20) // garbage of 80 MiB at most
+			for i := 0; i < len(part); i += 4096 {
+				part[i] = 1
+			}
+			results <- twice.Twice(n)
+		}(n)
 	}
 	sum := 0
 	for range make([]struct{}, 10) {
@@ -176,7 +218,54 @@ func main() {
 `)
 	a.run("go", "build", "-o", "hello", ".")
 	a.expect("ok\n", "./hello")
+	a.memory(256 << 20)
+	a.expect("ok\n", "./hello")
 }
+
+// A Java without a compiler's command still compiles what it is to run.
+func TestJava(t *testing.T) {
+	outside(t, "java", "-version")
+	a := newApp(t)
+	a.write("Program.java", javaProgram)
+	a.expect("ok\n", "java", "Program.java")
+	a.memory(512 << 20)
+	a.expect("ok\n", "java", "Program.java")
+}
+
+const javaProgram = `
+import java.nio.charset.StandardCharsets;
+import java.nio.file.*;
+import java.util.*;
+import java.util.concurrent.*;
+
+public class Program {
+  static int square(int n) {
+    byte[][] garbage = new byte[10][];
+    for (int i = 0; i < garbage.length; i++) garbage[i] = new byte[1 << 20];
+    return garbage.length > 0 ? n * n : 0;
+  }
+
+  public static void main(String[] args) throws Exception {
+    ExecutorService pool = Executors.newFixedThreadPool(8);
+    List<Future<Integer>> squares = new ArrayList<>();
+    for (int n = 0; n < 20; n++) {
+      int each = n;
+      squares.add(pool.submit(() -> square(each)));
+    }
+    int sum = 0;
+    for (Future<Integer> square : squares) sum += square.get();
+    pool.shutdown();
+
+    Process child = new ProcessBuilder("sh", "-c", "echo $((6 * 7))").redirectErrorStream(true).start();
+    String out = new String(child.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+    Path file = Files.writeString(Paths.get("file"), out);
+    System.gc();
+    if (sum != 2470 || child.waitFor() != 0 || !Files.readString(file).equals("42\n"))
+      throw new AssertionError(sum + " " + out);
+    System.out.println("ok");
+  }
+}
+`
 
 func TestCargo(t *testing.T) {
 	sysroot := outside(t, "rustc", "--print", "sysroot") // behind rustup's proxies

@@ -1,5 +1,6 @@
 """examples/audit_build.py works, and it sees what strace sees; and the same source is made
-by eight jobs at once, of which none is denied or killed."""
+by eight jobs at once, of which none is denied or killed, and by four within a limit of
+memory."""
 
 from __future__ import annotations
 
@@ -182,3 +183,18 @@ def test_parallel_build(work: pathlib.Path, tmp_path: pathlib.Path) -> None:
         shutil.rmtree(build)
     print(f"make -j8, {runs} runs: {sum(want.values())} execs each, {sum(n for (_, ok), n in want.items() if not ok)} of which"
           " fail without a sandbox too; the same with it")
+
+
+def test_build_in_memory(work: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    build = tmp_path / "build"
+    archive = original(work)
+    audit_build.prepare(build, archive)
+    for first in audit_build.STEPS[:2]:
+        subprocess.run(first, cwd=build, env=audit_build.environment(build), check=True, stdout=subprocess.DEVNULL)
+    box = audit_build.sandbox(build, archive, lambda event, ctx: False)
+    box.policy_fn = None
+    box.max_memory = "256M"
+    step = ("make", "-j4", "-C", "tree")
+    result = box.run(step)
+    assert result.success and not result.limits, audit_build.complain(step, result)
+    assert (build / "tree" / "tcc").exists()
