@@ -40,6 +40,11 @@ func (s portSet) String() string {
 	if s.empty() {
 		return "none"
 	}
+	return s.list()
+}
+
+// list spells the ranges.
+func (s portSet) list() string {
 	parts := make([]string, len(s.ranges))
 	for i, r := range s.ranges {
 		parts[i] = r.String()

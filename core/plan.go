@@ -79,7 +79,7 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 		argvWeak:      p.ArgvSafety == ArgvLandlock,
 		argvOpen:      p.argvOpen(),
 		hasTCP:        len(p.NetAllow)+len(p.NetAllowBind) > 0,
-		connectPorts:  parseNetAllow(p.NetAllow, &f),
+		connectPorts:  p.connectPorts(),
 		bindPorts:     parseBindPorts(p.NetAllowBind, &f),
 		degradable:    sortedSet(p.AllowDegraded),
 		disabled:      sortedSet(p.Disable),

@@ -57,7 +57,7 @@ func (p *Policy) validate(f *faults) {
 	}
 	p.checkCPUs(f)
 	p.checkLimits(f)
-	parseNetAllow(p.NetAllow, f)
+	p.checkNet(f)
 	parseBindPorts(p.NetAllowBind, f)
 	checkProtections(f, "allow_degraded", p.AllowDegraded)
 	checkProtections(f, "disable", p.Disable)
