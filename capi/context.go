@@ -31,7 +31,7 @@ func decides(ctx *core.Context) (done func()) {
 // its context; where that can't be, since the handle is none or of a callback that has
 // returned, it denies that of the callback that runs here.
 func change(p *C.sandlock_ctx_t, f func(*core.Context) error) {
-	C.sl_set_error(nil)
+	C.sl_set_error(nil, 0)
 	told := false
 	if with(unsafe.Pointer(p), func(c *core.Context) error {
 		err := f(c)

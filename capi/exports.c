@@ -211,16 +211,55 @@ API int sandlock_run_interactive(const sandlock_sandbox_t *policy, const char *n
 	return goRunInteractive((sandlock_sandbox_t *)policy, (char *)name, (char **)argv, argc);
 }
 
-API sandlock_handle_t *sandlock_spawn(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
-                                      unsigned int argc, int stdin_fd, uint32_t flags, sandlock_handle_t **out)
+static sandlock_handle_t *spawn(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
+                                unsigned int argc, int stdin_fd, const sandlock_file_t *files, uint32_t count,
+                                uint32_t flags, sandlock_handle_t **out)
 {
 	sandlock_handle_t *h, *unused;
 	if (!out)
 		out = &unused;
 	*out = NULL;
 	ENTER(NULL);
-	h = goSpawn((sandlock_sandbox_t *)policy, (char *)name, (char **)argv, argc, stdin_fd, flags);
+	h = goSpawn((sandlock_sandbox_t *)policy, (char *)name, (char **)argv, argc, stdin_fd, (sandlock_file_t *)files,
+		    count, flags);
 	return *out = h;
+}
+
+API sandlock_handle_t *sandlock_spawn(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
+                                      unsigned int argc, int stdin_fd, uint32_t flags, sandlock_handle_t **out)
+{
+	return spawn(policy, name, argv, argc, stdin_fd, NULL, 0, flags, out);
+}
+
+API sandlock_handle_t *sandlock_spawn_files(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
+                                            unsigned int argc, const sandlock_file_t *files, uint32_t count,
+                                            uint32_t flags, sandlock_handle_t **out)
+{
+	return spawn(policy, name, argv, argc, -1, files, count, flags, out);
+}
+
+API sandlock_handle_t *sandlock_popen(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
+                                      unsigned int argc, uint32_t stdin_mode, uint32_t stdout_mode, uint32_t stderr_mode,
+                                      int *out_stdin_fd, int *out_stdout_fd, int *out_stderr_fd)
+{
+	uint32_t modes[3] = { stdin_mode, stdout_mode, stderr_mode };
+	int *outs[3] = { out_stdin_fd, out_stdout_fd, out_stderr_fd }, ends[3] = { -1, -1, -1 }, i;
+	sandlock_handle_t *h;
+
+	for (i = 0; i < 3; i++)
+		if (outs[i])
+			*outs[i] = -1;
+	ENTER(NULL);
+	for (i = 0; i < 3; i++)
+		if (modes[i] == SANDLOCK_STDIO_PIPED && !outs[i]) {
+			sl_set_error("a piped stream needs a place for the descriptor of its other end, not NULL", 0);
+			return NULL;
+		}
+	h = goPopen((sandlock_sandbox_t *)policy, (char *)name, (char **)argv, argc, modes, ends);
+	for (i = 0; i < 3; i++)
+		if (outs[i])
+			*outs[i] = ends[i];
+	return h;
 }
 
 API sandlock_handle_t *sandlock_create(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
@@ -248,6 +287,19 @@ HANDLE_FUNCTION(handle_kill, goKill)
 HANDLE_FUNCTION(handle_expire, goExpire)
 HANDLE_FUNCTION(handle_pause, goPause)
 HANDLE_FUNCTION(handle_resume, goResume)
+HANDLE_FUNCTION(handle_executed, goExecuted)
+
+API int sandlock_handle_signal(sandlock_handle_t *h, int sig)
+{
+	ENTER(-1);
+	return goSignal(h, sig);
+}
+
+API int sandlock_handle_execfd(const sandlock_handle_t *h)
+{
+	ENTER(-1);
+	return goExecFD((sandlock_handle_t *)h);
+}
 
 API int32_t sandlock_handle_pid(const sandlock_handle_t *h)
 {
@@ -399,6 +451,7 @@ API void sandlock_result_free(sandlock_result_t *r)
 /* ---- the library and the kernel ---- */
 
 API const char *sandlock_last_error(void) { return sl_last_error(); }
+API int sandlock_last_errno(void) { return sl_last_errno(); }
 API void sandlock_string_free(char *s) { free(s); }
 API void sandlock_callbacks_while(int (*alive)(void)) { sl_callbacks_while(alive); }
 

@@ -21,23 +21,39 @@ static pthread_once_t message_once = PTHREAD_ONCE_INIT;
 
 static void make_message_key(void) { pthread_key_create(&message_key, free); }
 
-void sl_set_error(const char *text)
-{
-	char *copy = text ? strdup(text) : NULL;
+struct message { int number; char text[]; };
 
+void sl_set_error(const char *text, int number)
+{
+	size_t size = text ? strlen(text) + 1 : 0;
+	struct message *m = text ? malloc(sizeof *m + size) : NULL;
+
+	if (m) {
+		m->number = number;
+		memcpy(m->text, text, size);
+	}
 	pthread_once(&message_once, make_message_key);
 	free(pthread_getspecific(message_key));
-	if (pthread_setspecific(message_key, copy) != 0)
-		free(copy);
+	if (pthread_setspecific(message_key, m) != 0)
+		free(m);
+}
+
+static const struct message *last_message(void)
+{
+	pthread_once(&message_once, make_message_key);
+	return pthread_getspecific(message_key);
 }
 
 const char *sl_last_error(void)
 {
-	const char *text;
+	const struct message *m = last_message();
+	return m ? m->text : "";
+}
 
-	pthread_once(&message_once, make_message_key);
-	text = pthread_getspecific(message_key);
-	return text ? text : "";
+int sl_last_errno(void)
+{
+	const struct message *m = last_message();
+	return m ? m->number : 0;
 }
 
 /* ---- fork -------------------------------------------------------------------
@@ -181,7 +197,7 @@ void sl_restore_limit(void)
 bool sl_enter(void)
 {
 	if (atomic_load(&forked)) {
-		sl_set_error("sandlock can't be used in a child of fork() that has not exec'd; load a second copy of the library there");
+		sl_set_error("sandlock can't be used in a child of fork() that has not exec'd; load a second copy of the library there", 0);
 		return false;
 	}
 	return true;

@@ -11,9 +11,11 @@ bool sl_enter(void);
 void sl_restore_limit(void);
 /* Puts a handler in the place of Go's for the signals of a crash. */
 void sl_take_faults(void);
-/* Keeps a copy of message as the calling thread's last error; NULL is none. */
-void sl_set_error(const char *message);
+/* Keeps a copy of message as the calling thread's last error, NULL is none, and the errno
+ * behind it, 0 for none. */
+void sl_set_error(const char *message, int number);
 const char *sl_last_error(void);
+int sl_last_errno(void);
 /* Notes a descriptor that a forked child is to close, and forgets it. */
 void sl_descriptor_opened(int fd);
 void sl_descriptor_closing(int fd);

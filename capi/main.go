@@ -10,9 +10,11 @@ package main
 import "C"
 
 import (
+	"errors"
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -61,7 +63,9 @@ func init() {
 func setError(err error) {
 	text := C.CString(err.Error())
 	defer C.free(unsafe.Pointer(text))
-	C.sl_set_error(text)
+	var number syscall.Errno
+	errors.As(err, &number)
+	C.sl_set_error(text, C.int(number))
 }
 
 func main() {}

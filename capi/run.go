@@ -10,6 +10,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -30,6 +31,9 @@ func environ() []string {
 	}
 	return env
 }
+
+// maxFiles bounds the descriptors for a command: more than it can have.
+const maxFiles = 1 << 16
 
 // maxArgc bounds argc: more strings than execve(2) takes.
 const maxArgc = 1 << 22
@@ -92,13 +96,21 @@ func goRunInteractive(p *C.sandlock_sandbox_t, name *C.char, argv **C.char, argc
 }
 
 //export goSpawn
-func goSpawn(p *C.sandlock_sandbox_t, name *C.char, argv **C.char, argc C.uint, stdin C.int, flags C.uint32_t) (h *C.sandlock_handle_t) {
+func goSpawn(p *C.sandlock_sandbox_t, name *C.char, argv **C.char, argc C.uint, stdin C.int, files *C.sandlock_file_t, count, flags C.uint32_t) (h *C.sandlock_handle_t) {
 	launch(p, name, argv, argc, stdin, func(plan *core.Plan, c core.Command) error {
-		if unknown := flags &^ (C.SANDLOCK_SPAWN_PARKED | C.SANDLOCK_SPAWN_INTERACTIVE); unknown != 0 {
+		if unknown := flags &^ (C.SANDLOCK_SPAWN_PARKED | C.SANDLOCK_SPAWN_INTERACTIVE | C.SANDLOCK_SPAWN_WATCHED); unknown != 0 {
 			c.OnClose()
 			return fmt.Errorf("flags: %#x is not known", unknown)
 		}
 		c.Interactive = flags&C.SANDLOCK_SPAWN_INTERACTIVE != 0
+		c.WatchExec = flags&C.SANDLOCK_SPAWN_WATCHED != 0
+		if count > maxFiles || files == nil && count > 0 {
+			c.OnClose()
+			return fmt.Errorf("files: %d at %p", count, files)
+		}
+		for _, f := range unsafe.Slice(files, int(count)) {
+			c.Files = append(c.Files, core.File{FD: int(f.fd), As: int(f.as)})
+		}
 		by := plan.Spawn
 		if flags&C.SANDLOCK_SPAWN_PARKED != 0 {
 			by = plan.Create
@@ -108,6 +120,26 @@ func goSpawn(p *C.sandlock_sandbox_t, name *C.char, argv **C.char, argc C.uint, 
 			h = (*C.sandlock_handle_t)(save(&run{s}))
 		}
 		return err
+	})
+	return h
+}
+
+//export goPopen
+func goPopen(p *C.sandlock_sandbox_t, name *C.char, argv **C.char, argc C.uint, modes *C.uint32_t, ends *C.int) (h *C.sandlock_handle_t) {
+	launch(p, name, argv, argc, -1, func(plan *core.Plan, c core.Command) error {
+		var m [3]core.StreamMode
+		for i, mode := range unsafe.Slice(modes, 3) {
+			m[i] = core.StreamMode(mode)
+		}
+		s, fds, err := plan.Popen(c, m)
+		if err != nil {
+			return err
+		}
+		for i, fd := range fds {
+			unsafe.Slice(ends, 3)[i] = C.int(fd)
+		}
+		h = (*C.sandlock_handle_t)(save(&run{s}))
+		return nil
 	})
 	return h
 }
@@ -175,6 +207,27 @@ func descriptor(h *C.sandlock_handle_t, which func(*core.Sandbox) (int, error)) 
 		return err
 	})
 	return C.int(fd)
+}
+
+//export goExecFD
+func goExecFD(h *C.sandlock_handle_t) C.int { return descriptor(h, (*core.Sandbox).ExecFD) }
+
+//export goExecuted
+func goExecuted(h *C.sandlock_handle_t) C.int {
+	executed := C.int(-1)
+	with(unsafe.Pointer(h), func(r *run) error {
+		executed = 0
+		if r.Executed() {
+			executed = 1
+		}
+		return nil
+	})
+	return executed
+}
+
+//export goSignal
+func goSignal(h *C.sandlock_handle_t, sig C.int) C.int {
+	return status(with(unsafe.Pointer(h), func(r *run) error { return r.Signal(syscall.Signal(sig)) }))
 }
 
 //export goStep

@@ -56,6 +56,8 @@ func (s *Sandbox) holdCommand() {
 }
 
 func (s *Sandbox) dropCommand() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.command >= 0 {
 		sys.Closing(s.command)
 		unix.Close(s.command)
@@ -132,6 +134,7 @@ func (s *Sandbox) leftovers() (pidfds []int) {
 type stat struct {
 	state         byte
 	ppid, session int
+	flags         uint64 // PF_*
 	start         string // clock ticks since the boot
 }
 
@@ -149,10 +152,11 @@ func readStat(pid int) (s stat, ok bool) {
 		return s, false
 	}
 	s.state, s.start = f[0][0], string(f[19])
-	var err1, err2 error
+	var err1, err2, err3 error
 	s.ppid, err1 = strconv.Atoi(string(f[1]))
 	s.session, err2 = strconv.Atoi(string(f[3]))
-	return s, err1 == nil && err2 == nil
+	s.flags, err3 = strconv.ParseUint(string(f[6]), 10, 64)
+	return s, err1 == nil && err2 == nil && err3 == nil
 }
 
 // processes lists the numbers of all that there are.

@@ -38,6 +38,7 @@ type Sandbox struct {
 	terminal *terminal // nil unless interactive
 
 	out, errs  stream
+	execEnd    int // readable when the command was executed, or is dead; -1 otherwise
 	collector  collector
 	collecting sync.Mutex // held by whoever collects a stepped run
 	attending  sync.Once
@@ -125,7 +126,7 @@ func (p *Plan) RunInteractive(cmd Command) (int, error) {
 // launch does all but the collecting. Only a background run is parked before its
 // exec.
 func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
-	s := &Sandbox{plan: p, collector: by, command: -1, done: -1, epoll: -1, onClose: cmd.OnClose}
+	s := &Sandbox{plan: p, collector: by, command: -1, done: -1, epoll: -1, execEnd: -1, onClose: cmd.OnClose}
 	s.out, s.errs = newStream(), newStream()
 	park := by == background
 	if s.onClose == nil {
@@ -161,7 +162,7 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 		NoCore: p.noCoredump, NoTHP: p.noHugePages, NoRandomize: p.noRandomize,
 		NoFile: p.maxOpenFiles, Cores: p.cpus(),
 		MaxProcesses: p.maxProcesses, MaxMemory: p.maxMemory, MaxCPU: p.maxCPU,
-		KeepCaps: keepCapabilities, Ruleset: -1, Cwd: -1,
+		KeepCaps: keepCapabilities, Ruleset: -1, Cwd: -1, Exec: -1,
 	}
 	spec.WritesMemory = p.maxMemory != nil && writesMemory(p.writable)
 	// The killer's own domain needs what the policy's signal scope needs. With
@@ -180,7 +181,7 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 			return nil, &StartError{Step: "cwd", Path: p.cwd, Err: err}
 		}
 	}
-	if err := s.connectStdio(&cmd, spec, &mine); err != nil {
+	if err := s.connectStreams(&cmd, spec, &mine); err != nil {
 		return nil, err
 	}
 	s.started = time.Now()
@@ -272,49 +273,6 @@ func (s *Sandbox) stepError(m warden.Message) error {
 		return e
 	}
 	return fmt.Errorf("%w (%s)", e, strings.Join(why, "; "))
-}
-
-// check refuses what no policy is needed to refuse.
-func (c *Command) check() error {
-	if len(c.Argv) == 0 {
-		return errors.New("argv is empty: there is no command to run")
-	}
-	for i, a := range c.Argv {
-		if strings.IndexByte(a, 0) >= 0 {
-			return fmt.Errorf("argv[%d]: %q holds a NUL byte", i, a)
-		}
-	}
-	for i, e := range c.Environ {
-		if strings.IndexByte(e, 0) >= 0 {
-			return fmt.Errorf("environment entry %d holds a NUL byte", i)
-		}
-	}
-	return nil
-}
-
-// connectStdio opens what becomes the command's 0, 1 and 2, and our ends.
-func (s *Sandbox) connectStdio(cmd *Command, spec *warden.Spec, mine *fdList) error {
-	if cmd.Interactive {
-		spec.Stdio = []int{0, 1, 2}
-		s.terminal = openTerminal(spec)
-		return nil
-	}
-	in := cmd.Stdin
-	if in < 0 {
-		fd, err := mine.keep(unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0))
-		if err != nil {
-			return &StartError{Step: "open", Path: "/dev/null", Err: err}
-		}
-		in = fd
-	}
-	spec.Stdio = []int{in, -1, -1}
-	for i, st := range []*stream{&s.out, &s.errs} {
-		if err := st.open(s.plan.maxOutput); err != nil {
-			return &StartError{Step: "pipe", Err: err}
-		}
-		spec.Stdio[1+i] = st.writeEnd
-	}
-	return nil
 }
 
 // Start releases the parked child. An exec that fails is an error of Wait.
@@ -426,7 +384,7 @@ func (s *Sandbox) closeOwn() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	for _, fd := range []*int{&s.done, &s.epoll} {
+	for _, fd := range []*int{&s.done, &s.epoll, &s.execEnd} {
 		if *fd >= 0 {
 			sys.Closing(*fd)
 			unix.Close(*fd)

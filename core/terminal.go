@@ -16,7 +16,7 @@ type terminal struct {
 // openTerminal finds the terminal among the standard streams and tells the
 // warden to hand it over. A host in the background has none to give.
 func openTerminal(spec *warden.Spec) *terminal {
-	for fd := range spec.Stdio {
+	for fd := range spec.Files {
 		pgrp, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
 		if err != nil || pgrp != unix.Getpgrp() {
 			continue

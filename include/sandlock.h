@@ -57,7 +57,8 @@
  *   Different objects may be used by any threads at once, and what is reached
  *   through a const pointer may be shared. A handle is used by one thread at a time,
  *   but for sandlock_handle_kill, sandlock_handle_expire, sandlock_handle_pid and
- *   sandlock_handle_pollfd, which may be called at any time until the handle is freed.
+ *   sandlock_handle_pollfd, and sandlock_handle_signal, which may be called at any time until
+ *   the handle is freed.
  *
  * FORK
  *   In a child of fork() that has not exec'd, every function returns its error at
@@ -346,8 +347,48 @@ sandlock_handle_t *sandlock_spawn(const sandlock_sandbox_t *policy, const char *
                                   unsigned int argc, int stdin_fd, uint32_t flags, sandlock_handle_t **out);
 enum {
 	SANDLOCK_SPAWN_PARKED = 1,      /* as sandlock_create does it */
-	SANDLOCK_SPAWN_INTERACTIVE = 2  /* on the host's streams, as sandlock_run_interactive; no stdin_fd */
+	SANDLOCK_SPAWN_INTERACTIVE = 2, /* on the host's streams, as sandlock_run_interactive; no stdin_fd */
+	SANDLOCK_SPAWN_WATCHED = 4      /* for sandlock_handle_execfd */
 };
+/* A descriptor of the host, which the command has as number as; fd -1: it has none of that
+ * number. */
+typedef struct sandlock_file {
+	int fd, as;
+} sandlock_file_t;
+/* The same with the descriptors that the command is to have, count of them; they are
+ * duplicated, and remain the caller's. Where none is given for a standard stream, 0 is
+ * /dev/null, 1 and 2 are captured. Not with SANDLOCK_SPAWN_INTERACTIVE. Numbers up to 8,191,
+ * and up to about a half of the host's RLIMIT_NOFILE. */
+sandlock_handle_t *sandlock_spawn_files(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
+                                        unsigned int argc, const sandlock_file_t *files, uint32_t count, uint32_t flags,
+                                        sandlock_handle_t **out);
+/* Starts a command on streams that the host uses meanwhile, and returns when it was
+ * executed. Each mode is one of SANDLOCK_STDIO_*. The descriptor of the host's end of a
+ * piped stream is stored in *out_..._fd, -1 for all others and on error; it is owned by the
+ * caller, free with close(2). Such an out_..._fd may not be NULL. The library keeps nothing of
+ * what goes through a pipe, which is as long as its reader lets it be, and so is not bound
+ * by max_output. The handle is owned by the caller, free with sandlock_handle_free; the
+ * result of its waits has no output. NULL: an unknown mode, or the command could not be
+ * started. */
+sandlock_handle_t *sandlock_popen(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
+                                  unsigned int argc, uint32_t stdin_mode, uint32_t stdout_mode, uint32_t stderr_mode,
+                                  int *out_stdin_fd, int *out_stdout_fd, int *out_stderr_fd);
+enum {
+	SANDLOCK_STDIO_INHERIT = 0, /* the host's; one that is closed there is closed in the command */
+	SANDLOCK_STDIO_PIPED = 1,
+	SANDLOCK_STDIO_NULL = 2     /* /dev/null */
+};
+/* Borrowed, valid until the handle is freed: a descriptor that is readable, for poll(2),
+ * once the command was executed or is dead; of handles with SANDLOCK_SPAWN_WATCHED, and of
+ * sandlock_popen. -1 on error. */
+int sandlock_handle_execfd(const sandlock_handle_t *h);
+/* To be asked when that is readable. 1: the command runs. 0: it could not be executed, or
+ * is over already, as the wait says, which won't take long. -1: error. */
+int sandlock_handle_executed(sandlock_handle_t *h);
+/* A signal to the command alone, not to what it has started; 0 sends none. 0; -1 when it is
+ * over, or sig is no signal. Of handles that sandlock_create or sandlock_popen made, or
+ * whose policy has a callback. */
+int sandlock_handle_signal(sandlock_handle_t *h, int sig);
 /* Borrowed, valid until the handle is freed: a descriptor for poll(2). -1 on error. */
 int sandlock_handle_stepfd(const sandlock_handle_t *h);
 /* Takes what is there without blocking. 1: the run is over; 0: it goes on; -1: error. */
@@ -357,7 +398,8 @@ int sandlock_start(sandlock_handle_t *h);
 /* Process id of the command, 0 if none. */
 int32_t sandlock_handle_pid(const sandlock_handle_t *h);
 /* Borrowed, valid until the handle is freed: a descriptor that is readable, for
- * poll(2), when the run is over; of handles that sandlock_create made. -1 on error. */
+ * poll(2), when the run is over; of handles that sandlock_create or sandlock_popen made.
+ * -1 on error. */
 int sandlock_handle_pollfd(const sandlock_handle_t *h);
 /* SIGKILL to every task of the sandbox; over already is success. 0 / -1. */
 int sandlock_handle_kill(sandlock_handle_t *h);
@@ -445,6 +487,8 @@ void sandlock_result_free(sandlock_result_t *r);
  * thread's next failure or sandlock_ctx_ call. "" before the first, and after a
  * sandlock_ctx_ call that succeeded. */
 const char *sandlock_last_error(void);
+/* The errno of the system call behind it, 0 when there was none. */
+int sandlock_last_errno(void);
 /* Frees any char * that the library returned as owned by the caller. */
 void sandlock_string_free(char *s);
 /* Version of the library, and of this interface: borrowed, valid for ever. */

@@ -18,6 +18,17 @@ static void child_session(void)
 	}
 }
 
+/* Marks what is not the command's to be closed by its exec. */
+static void child_descriptors(void)
+{
+	u32 i;
+
+	for (i = 0; i < nfds && i < FILES_MAX; i++)
+		if (req->gaps[i / 8] >> i % 8 & 1)
+			check(STEP_CLOSE_RANGE, sys3(__NR_close_range, i, i, CLOSE_RANGE_CLOEXEC));
+	check(STEP_CLOSE_RANGE, sys3(__NR_close_range, nfds, ~0u, CLOSE_RANGE_CLOEXEC));
+}
+
 static void child_limits(void)
 {
 	if (req->flags & REQ_NO_CORE) {
@@ -118,7 +129,7 @@ void child_main(void)
 	if (req->flags & REQ_CWD)
 		check(STEP_CWD, sys1(__NR_fchdir, fd_of(FD_CWD)));
 	child_limits();
-	check(STEP_CLOSE_RANGE, sys3(__NR_close_range, nfds, ~0u, CLOSE_RANGE_CLOEXEC));
+	child_descriptors();
 	sys4(__NR_rt_sigprocmask, SIG_SETMASK, &mask, 0, sizeof mask);
 	child_capabilities();
 	check(STEP_NO_NEW_PRIVS, sys5(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));

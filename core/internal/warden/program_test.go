@@ -42,9 +42,9 @@ func TestProgramDescriptor(t *testing.T) {
 		if err := unix.Dup3(2, n+500, unix.O_CLOEXEC); err != nil {
 			t.Fatal(err)
 		}
-		s.Stdio = []int{0, 1, n + 500}
+		s.Files = []int{0, 1, n + 500}
 		for range n % 8 {
-			s.Stdio = append(s.Stdio, 2)
+			s.Files = append(s.Files, 2)
 		}
 		if m := receive(t, start(t, s), End); m.Step != StepNone {
 			t.Errorf("descriptor %d: %+v", n+500, m)

@@ -9,17 +9,20 @@ import (
 
 const (
 	requestMagic    = 0x534c5744
-	protocolVersion = 1
+	protocolVersion = 2
 	requestMax      = 16 << 20
 	cpuBytes        = 1024
-	requestSize     = 72 + cpuBytes
+	requestSize     = 72 + cpuBytes + FilesMax/8
 	orderSize       = 24
 	killerOrderSize = 16
 	messageSize     = 88
 
-	fdSlots    = 5    // FD_SLOTS
+	fdSlots    = 6    // FD_SLOTS
 	cmdlineMax = 2048 // CMDLINE_MAX
 )
+
+// FilesMax bounds the numbers of the command's descriptors.
+const FilesMax = 8192
 
 const (
 	reqPark = 1 << iota
@@ -36,6 +39,7 @@ const (
 	reqMaxProcesses
 	reqExecs
 	reqWritesMemory
+	reqExec
 )
 
 // Step is a step of the start, in the order they are taken.
@@ -196,6 +200,7 @@ func (s *Spec) encode() ([]byte, error) {
 		{s.NoFile != nil, reqNoFile}, {s.Cores != nil, reqAffinity},
 		{s.Ruleset >= 0, reqRuleset}, {s.Cwd >= 0, reqCwd}, {s.WaitKillable, reqWaitKillable},
 		{s.MaxProcesses != nil, reqMaxProcesses}, {s.Execs, reqExecs}, {s.WritesMemory, reqWritesMemory},
+		{s.Exec >= 0, reqExec},
 	} {
 		if f.set {
 			flags |= f.bit
@@ -206,6 +211,9 @@ func (s *Spec) encode() ([]byte, error) {
 		for _, v := range list {
 			size += len(v) + 1
 		}
+	}
+	if len(s.Files) > FilesMax {
+		return nil, fmt.Errorf("descriptor %d for the command: %d at most", len(s.Files)-1, FilesMax-1)
 	}
 	if size > requestMax {
 		return nil, fmt.Errorf("command line and environment take %d bytes, %d at most", size, requestMax)
@@ -240,6 +248,11 @@ func (s *Spec) encode() ([]byte, error) {
 		}
 		// A CPU mask is an array of unsigned long; both architectures are little-endian.
 		b[72+c/8] |= 1 << (c % 8)
+	}
+	for i, fd := range s.Files {
+		if fd < 0 {
+			b[72+cpuBytes+i/8] |= 1 << (i % 8)
+		}
 	}
 	b = append(b, s.Filter...)
 	b = append(append(b, s.Path...), 0)

@@ -3,8 +3,8 @@
  * Native byte order: both ends are on one machine.
  *
  * Descriptors that the warden inherits, with n = number given as argv[1]:
- *   0 … n-1  the command's own, in place
- *   n + CTL_FD …  see enum fd_slot
+ *   0 … n-1  the command's own, in place, but for gaps: see struct request
+ *   n + FD_EXEC …  see enum fd_slot
  */
 #ifndef SANDLOCK_WARDEN_PROTOCOL_H
 #define SANDLOCK_WARDEN_PROTOCOL_H
@@ -18,12 +18,14 @@ typedef long long s64;
 
 enum {
 	REQUEST_MAGIC = 0x534c5744, /* "SLWD" */
-	PROTOCOL_VERSION = 1,
+	PROTOCOL_VERSION = 2,
 	REQUEST_MAX = 16 << 20, /* argv and envp are at most 6 MiB: execve(2) */
 	CPU_BYTES = 1024,       /* 8192 CPUs: CONFIG_NR_CPUS of x86-64 */
+	FILES_MAX = 8192,       /* descriptors of the command */
 };
 
 enum fd_slot {
+	FD_EXEC,    /* write end of a pipe that ends with the command's exec, or before it */
 	FD_CTL,     /* SOCK_SEQPACKET: request, orders to the parent, messages back */
 	FD_ORDER,   /* SOCK_SEQPACKET: struct killer_order, and what the killer says by it */
 	FD_HOST,    /* pidfd of the host, opened by the host */
@@ -47,6 +49,7 @@ enum request_flag {
 	REQ_MAX_PROCESSES = 1 << 11,
 	REQ_EXECS = 1 << 12, /* each exec is a notification that ORDER_APPROVE answers */
 	REQ_WRITES_MEMORY = 1 << 13, /* files on a tmpfs, for max_memory */
+	REQ_EXEC = 1 << 14, /* FD_EXEC is there */
 };
 
 /* First datagram starts with this; the rest of total bytes follows, in as many
@@ -64,6 +67,7 @@ struct request {
 	u32 max_cpu;       /* percent of one core, 0: no limit */
 	u64 max_memory;    /* bytes, 0: no limit */
 	u8 cpus[CPU_BYTES];
+	u8 gaps[FILES_MAX / 8]; /* bits of the numbers below n that the command is not to have */
 };
 
 enum step { /* in the order they are taken */
@@ -162,7 +166,7 @@ struct message {
 enum limit { LIMIT_PROCESSES = 1 << 0, LIMIT_MEMORY = 1 << 1, LIMIT_CPU = 1 << 2 };
 
 /* protocol.go writes and reads these by offset. */
-_Static_assert(sizeof(struct request) == 72 + CPU_BYTES, "request");
+_Static_assert(sizeof(struct request) == 72 + CPU_BYTES + FILES_MAX / 8, "request");
 _Static_assert(sizeof(struct order) == 24, "order");
 _Static_assert(sizeof(struct killer_order) == 16, "killer_order");
 _Static_assert(sizeof(struct message) == 88, "message");

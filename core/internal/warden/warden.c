@@ -351,7 +351,9 @@ static long read_request(void)
 static long parent_slots(void)
 {
 	long r = 0;
-	if (!(req->flags & REQ_RULESET))
+	if (!(req->flags & REQ_EXEC))
+		r = sys3(__NR_dup3, fd_of(FD_CTL), fd_of(FD_EXEC), O_CLOEXEC);
+	if (r >= 0 && !(req->flags & REQ_RULESET))
 		r = sys3(__NR_dup3, fd_of(FD_CTL), fd_of(FD_RULESET), O_CLOEXEC);
 	if (r >= 0 && !(req->flags & REQ_CWD))
 		r = sys3(__NR_dup3, fd_of(FD_CTL), fd_of(FD_CWD), O_CLOEXEC);
@@ -373,8 +375,7 @@ static long parent_descriptors(void)
 	} else {
 		sys1(__NR_close, fd_of(FD_CWD));
 	}
-	if (nfds)
-		r = sys3(__NR_close_range, 0, nfds - 1, 0);
+	r = sys3(__NR_close_range, 0, fd_of(FD_EXEC), 0);
 	if (req->flags & REQ_LISTENER && child_pidfd >= 0)
 		sys1(__NR_close, child_pidfd);
 	return r;

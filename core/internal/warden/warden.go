@@ -20,7 +20,8 @@ type Spec struct {
 	Path      string
 	Argv, Env []string
 	Filter    []byte // struct sock_filter[]
-	Stdio     []int  // become the command's descriptors 0, 1, 2, …
+	Files     []int  // become the command's descriptors 0, 1, 2, …; -1: it has none of that number
+	Exec      int    // write end of a pipe that only the command's task holds, until its exec, -1 none
 	Ruleset   int    // Landlock ruleset, -1 none
 	Cwd       int    // O_PATH directory, -1 the host's
 
@@ -29,7 +30,7 @@ type Spec struct {
 	Execs        bool // … of each exec, which is to be followed
 	WaitKillable bool // a received notification waits for nothing but its answer and SIGKILL
 	Interactive  bool // stay in the host's session
-	TTY          int  // index into Stdio of the terminal to hand over, -1 none
+	TTY          int  // index into Files of the terminal to hand over, -1 none
 	TTYPgrp      int  // its foreground process group now
 
 	NoCore, NoTHP, NoRandomize bool
@@ -93,11 +94,17 @@ func Start(s *Spec) (*Warden, error) {
 	mine = append(mine, host)
 
 	const unused = ^uintptr(0)
-	files := make([]uintptr, 0, len(s.Stdio)+fdSlots)
-	for _, fd := range s.Stdio {
+	files := make([]uintptr, 0, len(s.Files)+fdSlots)
+	for _, fd := range s.Files {
+		if fd < 0 {
+			fd = host // a gap is filled with anything: the warden's own may not come to lie there
+		}
 		files = append(files, uintptr(fd))
 	}
-	files = append(files, uintptr(ctl[1]), uintptr(order[1]), uintptr(host), unused, unused)
+	files = append(files, unused, uintptr(ctl[1]), uintptr(order[1]), uintptr(host), unused, unused)
+	if s.Exec >= 0 {
+		files[len(s.Files)] = uintptr(s.Exec)
+	}
 	if s.Ruleset >= 0 {
 		files[len(files)-2] = uintptr(s.Ruleset)
 	}
@@ -117,7 +124,7 @@ func Start(s *Spec) (*Warden, error) {
 		w.Close()
 		return nil, fmt.Errorf("request to the warden: %w", err)
 	}
-	argv := []string{"sandlock-warden", strconv.Itoa(len(s.Stdio))}
+	argv := []string{"sandlock-warden", strconv.Itoa(len(s.Files))}
 	w.pid, err = syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(image), argv, &syscall.ProcAttr{
 		Env: []string{}, Files: files, Sys: &syscall.SysProcAttr{PidFD: &w.pidfd},
 	})

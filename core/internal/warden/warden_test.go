@@ -21,7 +21,7 @@ func spec(argv ...string) *Spec {
 	if err != nil {
 		panic(err)
 	}
-	return &Spec{Path: path, Argv: argv, Env: os.Environ(), Stdio: []int{0, 1, 2},
+	return &Spec{Path: path, Argv: argv, Env: os.Environ(), Files: []int{0, 1, 2}, Exec: -1,
 		Ruleset: -1, Cwd: -1, TTY: -1, KeepCaps: allCaps, KillerScope: scopeSignal}
 }
 
@@ -125,7 +125,7 @@ func TestNothingSurvivesTheCommand(t *testing.T) {
 			defer r.Close()
 			s := spec("sh", "-c", daemons)
 			s.KillerScope = scope
-			s.Stdio = []int{0, int(wr.Fd()), 2}
+			s.Files = []int{0, int(wr.Fd()), 2}
 			w := start(t, s)
 			wr.Close()
 			m := receive(t, w, End)

@@ -99,6 +99,7 @@ static void bad_builder(sandlock_builder_t *b)
 static void bad_policy(sandlock_sandbox_t *p)
 {
 	sandlock_handle_t *out = (sandlock_handle_t *)&out;
+	int ends[3] = { 7, 7, 7 };
 
 	BAD(p, sandlock_sandbox_explain(p) == NULL);
 	BAD(p, sandlock_run(p, NULL, true_, 1) == NULL);
@@ -107,7 +108,11 @@ static void bad_policy(sandlock_sandbox_t *p)
 	BAD(p, sandlock_create_for_run(p, NULL, true_, 1) == NULL);
 	BAD(p, sandlock_spawn(p, NULL, true_, 1, 0, SANDLOCK_SPAWN_PARKED, NULL) == NULL);
 	BAD(p, sandlock_spawn(p, NULL, true_, 1, -1, 0, NULL) == NULL);
-	BAD(p, sandlock_spawn(p, NULL, true_, 1, -1, 4, &out) == NULL && out == NULL);
+	BAD(p, sandlock_spawn(p, NULL, true_, 1, -1, 8, &out) == NULL && out == NULL);
+	out = (sandlock_handle_t *)&out;
+	BAD(p, sandlock_spawn_files(p, NULL, true_, 1, NULL, 0, 0, &out) == NULL && out == NULL);
+	BAD(p, sandlock_popen(p, NULL, true_, 1, 1, 1, 1, &ends[0], &ends[1], &ends[2]) == NULL);
+	CHECK(ends[0] == -1 && ends[1] == -1 && ends[2] == -1);
 	BAD_FREE(p, sandlock_sandbox_free(p));
 }
 
@@ -122,6 +127,9 @@ static void bad_run(sandlock_handle_t *h)
 	BAD(h, sandlock_handle_pollfd(h) == -1);
 	BAD(h, sandlock_handle_kill(h) == -1);
 	BAD(h, sandlock_handle_expire(h) == -1);
+	BAD(h, sandlock_handle_signal(h, 0) == -1);
+	BAD(h, sandlock_handle_execfd(h) == -1);
+	BAD(h, sandlock_handle_executed(h) == -1);
 	BAD(h, sandlock_handle_pause(h) == -1);
 	BAD(h, sandlock_handle_resume(h) == -1);
 	BAD(h, sandlock_handle_wait(h) == NULL);
@@ -173,7 +181,11 @@ static void bad_values(const sandlock_sandbox_t *p)
 {
 	static const char *const holed[] = { "/bin/echo", NULL, "x" };
 	static const char *const empty[] = { "", NULL };
+	static const sandlock_file_t files[] = { { 1, 3 }, { 1, -1 }, { 1, 8192 }, { -2, 3 }, { 99999, 3 }, { 1, INT32_MAX } };
+	static const sandlock_file_t twice[] = { { 1, 3 }, { 2, 3 } };
 	char longest[66];
+	int end = 7;
+	size_t i;
 
 	memset(longest, 'n', 65);
 	longest[65] = 0;
@@ -184,6 +196,8 @@ static void bad_values(const sandlock_sandbox_t *p)
 	BAD(NULL, sandlock_create(p, name, argv, argc) == NULL); \
 	BAD(NULL, sandlock_create_for_run(p, name, argv, argc) == NULL); \
 	BAD(NULL, sandlock_spawn(p, name, argv, argc, -1, SANDLOCK_SPAWN_PARKED, NULL) == NULL); \
+	BAD(NULL, sandlock_spawn_files(p, name, argv, argc, NULL, 0, 0, NULL) == NULL); \
+	BAD(NULL, sandlock_popen(p, name, argv, argc, 0, 1, 2, NULL, &end, NULL) == NULL && end == -1); \
 	BAD(NULL, sandlock_spawn(p, name, argv, argc, -1, 0, NULL) == NULL); } while (0)
 	START(NULL, NULL, 0);
 	START(NULL, NULL, 1);
@@ -197,6 +211,17 @@ static void bad_values(const sandlock_sandbox_t *p)
 	START("..", true_, 1);
 	BAD(NULL, sandlock_spawn(p, NULL, true_, 1, 99999, SANDLOCK_SPAWN_PARKED, NULL) == NULL);
 	BAD(NULL, sandlock_spawn(p, NULL, true_, 1, 99999, 0, NULL) == NULL);
+	BAD(NULL, sandlock_spawn_files(p, NULL, true_, 1, NULL, 1, 0, NULL) == NULL);
+	BAD(NULL, sandlock_spawn_files(p, NULL, true_, 1, files, UINT32_MAX, 0, NULL) == NULL);
+	BAD(NULL, sandlock_spawn_files(p, NULL, true_, 1, files, 1, SANDLOCK_SPAWN_INTERACTIVE, NULL) == NULL);
+	for (i = 1; i < LEN(files); i++)
+		BAD(NULL, sandlock_spawn_files(p, NULL, true_, 1, &files[i], 1, 0, NULL) == NULL);
+	BAD(NULL, sandlock_spawn_files(p, NULL, true_, 1, twice, 2, 0, NULL) == NULL);
+	for (i = 0; i < 3; i++) {
+		/* A pipe with nowhere to put its end, and no mode. */
+		BAD(NULL, sandlock_popen(p, NULL, true_, 1, i == 0 ? 1 : 2, i == 1 ? 1 : 2, i == 2 ? 1 : 2, NULL, NULL, NULL) == NULL);
+		BAD(NULL, sandlock_popen(p, NULL, true_, 1, i == 0 ? 3 : 2, i == 1 ? UINT32_MAX : 2, i == 2 ? 3 : 2, NULL, NULL, NULL) == NULL);
+	}
 
 	CHECK(sandlock_syscall_nr(NULL) == -1 && sandlock_syscall_nr("") == -1);
 	CHECK(sandlock_protection_min_abi(6) == 0 && sandlock_protection_min_abi(UINT32_MAX) == 0);
@@ -324,6 +349,7 @@ int main(void)
 	sandlock_string_free(text);
 	CHECK(*sandlock_result_error(r) == 0 && *sandlock_result_log(r) == 0);
 	CHECK(*sandlock_version() && sandlock_abi_version() == 0);
+	CHECK(sandlock_last_errno() >= 0);
 	CHECK(sandlock_min_landlock_abi() == 6 && sandlock_landlock_abi_version() > 0);
 	sandlock_handle_free(h);
 	EXITED(r, 0, "alive\n", "");

@@ -133,6 +133,9 @@ static void all_fail(void)
 	CHECK(sandlock_run(plain, NULL, argv, 1) == NULL && sandlock_run_interactive(plain, NULL, argv, 1) == -1);
 	CHECK(sandlock_create(plain, NULL, argv, 1) == NULL && sandlock_create_for_run(plain, NULL, argv, 1) == NULL);
 	CHECK(sandlock_spawn(plain, NULL, argv, 1, -1, SANDLOCK_SPAWN_PARKED, NULL) == NULL && sandlock_spawn(plain, NULL, argv, 1, -1, 0, NULL) == NULL);
+	CHECK(sandlock_spawn_files(plain, NULL, argv, 1, NULL, 0, 0, NULL) == NULL);
+	CHECK(sandlock_popen(plain, NULL, argv, 1, 0, 0, 0, NULL, NULL, NULL) == NULL);
+	CHECK(sandlock_handle_signal(parked, 0) == -1 && sandlock_handle_execfd(parked) == -1 && sandlock_handle_executed(parked) == -1);
 	CHECK(sandlock_start(parked) == -1 && sandlock_handle_pid(parked) == 0 && sandlock_handle_pollfd(parked) == -1);
 	CHECK(sandlock_handle_kill(parked) == -1 && sandlock_handle_pause(parked) == -1 && sandlock_handle_resume(parked) == -1);
 	CHECK(sandlock_handle_stepfd(fed) == -1 && sandlock_handle_step(fed) == -1);
