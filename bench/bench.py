@@ -106,8 +106,9 @@ def executing(build: str) -> None:
     """An exec inside, with and without a policy_fn, and with other tasks in the sandbox;
     and without one, followed by the least that C can do."""
     program, library = f"{build}/exec", os.path.realpath("libsandlock.so.0")
-    box = Sandbox(fs_readable=[*SYSTEM, program, library])
-    judged = Sandbox(fs_readable=[*SYSTEM, program, library], policy_fn=lambda event, ctx: None)
+    readable = [*SYSTEM, program, library]
+    box = Sandbox(fs_readable=readable, max_processes=1100)
+    judged = Sandbox(fs_readable=readable, max_processes=1100, policy_fn=lambda event, ctx: None)
     samples: Samples = collections.defaultdict(list)
     for _ in range(TURNS):
         for tasks in "0", "10", "1000":

@@ -30,6 +30,7 @@ static int judged(char **argv)
 		b = sandlock_sandbox_builder_fs_read(b, readable[i]);
 	b = sandlock_sandbox_builder_fs_read(b, argv[0]);
 	b = sandlock_sandbox_builder_fs_read(b, argv[4]);
+	b = sandlock_sandbox_builder_max_processes(b, 1100);
 	b = sandlock_sandbox_builder_policy_fn(b, allow, NULL, NULL);
 	sandlock_sandbox_t *policy = sandlock_sandbox_build(b, NULL, &why);
 	sandlock_result_t *result = policy ? sandlock_run(policy, NULL, command, 4) : NULL;
