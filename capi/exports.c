@@ -40,6 +40,7 @@ API sandlock_builder_t *sandlock_sandbox_builder_json(sandlock_builder_t *b, con
 STRING_SETTER(fs_read, FIELD_FS_READ)
 STRING_SETTER(fs_write, FIELD_FS_WRITE)
 STRING_SETTER(fs_exec, FIELD_FS_EXEC)
+STRING_SETTER(fs_deny, FIELD_FS_DENY)
 STRING_SETTER(cwd, FIELD_CWD)
 STRING_SETTER(net_allow, FIELD_NET_ALLOW)
 STRING_SETTER(net_allow_bind, FIELD_NET_ALLOW_BIND)

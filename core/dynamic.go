@@ -42,6 +42,8 @@ type dynamic struct {
 type enforcers struct {
 	enforceMemory    func(bytes uint64) error
 	enforceProcesses func(n uint32) error
+	enforceDeny      func(path string) error
+	enforceAllow     func(path string)
 }
 
 type dynamicState struct {
@@ -257,6 +259,11 @@ func (d *dynamic) denyPath(name string) error {
 		case len(s.denied) >= maxDeniedPaths:
 			return fmt.Errorf("%d paths are denied already, which is the most", maxDeniedPaths)
 		}
+		if d.enforceDeny != nil {
+			if err := d.enforceDeny(plain); err != nil {
+				return err
+			}
+		}
 		s.denied = slices.Insert(slices.Clone(s.denied), i, plain)
 		return nil
 	})
@@ -272,6 +279,9 @@ func (d *dynamic) allowPath(name string) error {
 	return d.change(func(s *dynamicState) error {
 		if i, found := slices.BinarySearch(s.denied, plain); found {
 			s.denied = slices.Delete(slices.Clone(s.denied), i, i+1)
+			if d.enforceAllow != nil {
+				d.enforceAllow(plain)
+			}
 		}
 		return nil
 	})

@@ -77,6 +77,7 @@ var jsonFields = map[string]func(p *Policy, f *jsonField){
 	"fs_readable":   func(p *Policy, f *jsonField) { f.strings(&p.FSReadable) },
 	"fs_writable":   func(p *Policy, f *jsonField) { f.strings(&p.FSWritable) },
 	"fs_executable": func(p *Policy, f *jsonField) { f.strings(&p.FSExecutable) },
+	"fs_denied":     func(p *Policy, f *jsonField) { f.strings(&p.FSDenied) },
 	"cwd":           func(p *Policy, f *jsonField) { f.nonEmpty(&p.Cwd, "a path") },
 	"env":           func(p *Policy, f *jsonField) { f.env(&p.Env) },
 	"clean_env":     func(p *Policy, f *jsonField) { f.boolean(&p.CleanEnv) },
@@ -115,7 +116,7 @@ var jsonFields = map[string]func(p *Policy, f *jsonField){
 // unbuiltFields are the fields of policy.md that are not built yet, with the test
 // for their documented default; null is always that.
 var unbuiltFields = map[string]func(v jsonValue) bool{
-	"fs_denied": emptyList, "workdir": never, "chroot": never,
+	"workdir": never, "chroot": never,
 	"fs_mount": emptyObject, "fs_mount_ro": emptyObject, "fs_storage": never,
 	"max_disk": is("0", `"0"`), "on_exit": is("0", `"commit"`), "on_error": is("1", `"abort"`),
 

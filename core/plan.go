@@ -21,6 +21,9 @@ type Plan struct {
 	trapped     []string // syscalls that the filter sends to the supervisor, sorted
 	traps       bool     // there are any
 	trapsListen bool     // listen is one of them
+	judgesFiles bool     // calls that take a path are among them
+	needsFiles  bool     // … from the start, and not only if a path is denied later
+	fsDenied    []string // paths
 
 	policyFn      PolicyFunc
 	events        []string      // what policyFn is asked about, sorted
@@ -98,6 +101,8 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 	plan.maxCPU, plan.numCPUs = copied(p.MaxCPU), copied(p.NumCPUs)
 	plan.termGrace = p.TermGrace
 	plan.maxOpenFiles = copied(p.MaxOpenFiles)
+	plan.needsFiles, plan.fsDenied = p.judgesFiles(), slices.Clone(p.FSDenied)
+	plan.judgesFiles = plan.needsFiles || p.mayDenyLater(k)
 	plan.setGPUs(p.GPUDevices)
 	plan.landlock = landlock.Compile(plan.grants(p), k.LandlockABI)
 	plan.scopeSignal, plan.scopeAbstract = plan.landlock.Scopes()
@@ -129,13 +134,19 @@ func (p *Plan) grants(policy *Policy) landlock.Grants {
 
 func (p *Plan) compileFilter(policy *Policy) error {
 	p.trapped = slices.Clone(p.events)
-	if p.judgesExec() {
+	if p.followsExec() {
 		p.trapped = slices.Clone(execEvents) // see handler.Exec.Silent
+	}
+	var missing []string
+	if p.judgesFiles {
+		p.trapped = append(p.trapped, trappedFiles()...)
+		missing = missingFiles
 	}
 	if p.trapsListen = p.needsListen(); p.trapsListen {
 		p.trapped = append(p.trapped, "listen")
 	}
 	slices.Sort(p.trapped)
+	p.trapped = slices.Compact(p.trapped)
 	p.traps = len(p.trapped) > 0
 	allow := slices.Clone(policy.ExtraAllowSyscalls)
 	if flaw.Writable {
@@ -147,6 +158,7 @@ func (p *Plan) compileFilter(policy *Policy) error {
 		Deny:       p.denied(policy),
 		Allow:      allow,
 		Trap:       slices.Clone(p.trapped),
+		Missing:    missing,
 		InetStream: p.hasTCP,
 		CountTasks: p.maxProcesses != nil,
 	})

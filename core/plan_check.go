@@ -43,6 +43,15 @@ func (p *Plan) check(k Kernel) error {
 			lack("a policy_fn that judges execve needs ptrace(2), which /proc/sys/kernel/yama/ptrace_scope=%d forbids here; 1 is enough, and argv_safety=\"landlock\" judges it without its arguments", k.Yama)
 		}
 	}
+	if p.judgesFiles {
+		const what = "a denied path, and a policy_fn that is asked about opens, need "
+		switch {
+		case k.UserNotification && !k.WaitKillableRecv:
+			lack(what + "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (Linux 5.19): before it a call that is carried out for its caller can be interrupted when it is done")
+		case !k.traces():
+			lack(what+"ptrace(2), which /proc/sys/kernel/yama/ptrace_scope=%d forbids here; 1 is enough", k.Yama)
+		}
+	}
 	if p.maxProcesses != nil && !k.traces() {
 		lack("max_processes needs ptrace(2), which /proc/sys/kernel/yama/ptrace_scope=%d forbids here; 1 is enough, and max_processes=\"unlimited\" does without", k.Yama)
 	}
@@ -89,6 +98,10 @@ func (p *Plan) required() []Protection {
 	}
 	return list
 }
+
+// followsExec reports whether each exec is followed to its end: its arguments are judged, or
+// what is loaded is.
+func (p *Plan) followsExec() bool { return p.judgesExec() || p.judgesFiles }
 
 func (p *Plan) judgesExec() bool {
 	return slices.ContainsFunc(execEvents, p.judges)

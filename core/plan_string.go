@@ -46,6 +46,9 @@ func (p *Plan) String() string {
 		line("record_execs", "%t", p.recordExecs)
 		line("argv_safety", "%s", orElse(p.argvWeak, "landlock", "strict"))
 	}
+	for _, path := range p.fsDenied {
+		fmt.Fprintf(&b, "fs_denied %s\n", quote(path))
+	}
 	line("trapped", "%v", p.trapped)
 	b.WriteString(p.landlock.String())
 	fmt.Fprintf(&b, "seccomp program, %d instructions\n", p.filter.Len())

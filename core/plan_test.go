@@ -30,7 +30,7 @@ func TestPlanString(t *testing.T) {
 		p.MaxOpenFiles, p.CPUCores = ptr(uint32(64)), []uint32{2, 0, 2}
 		p.NetAllow, p.NetAllowBind = []string{"tcp://:443,80"}, []string{"8000-8010"}
 		p.Disable, p.AllowDegraded = []Protection{FSIoctlDev}, []Protection{SignalScope, FSRefer}
-		p.PolicyFn = allow
+		p.PolicyFn, p.PolicyEvents = allow, []string{"execve", "execveat"}
 	}
 	text := compile(t, edit).String()
 	want := `compiled for: Linux 6.18.0 x86_64
@@ -113,6 +113,7 @@ func TestPlanIsItsOwn(t *testing.T) {
 }
 
 func TestTrapped(t *testing.T) {
+	paths := slices.Sorted(slices.Values(append(trappedFiles(), "execve", "execveat")))
 	for _, tt := range []struct {
 		name string
 		edit func(p *Policy)
@@ -120,7 +121,9 @@ func TestTrapped(t *testing.T) {
 	}{
 		{"nothing", func(p *Policy) {}, nil},
 		{"events without policy_fn", func(p *Policy) { p.PolicyEvents = []string{"execve"} }, nil},
-		{"policy_fn", func(p *Policy) { p.PolicyFn = allow }, []string{"execve", "execveat"}},
+		{"policy_fn", func(p *Policy) { p.PolicyFn = allow }, paths},
+		{"denied", func(p *Policy) { p.FSDenied = []string{"/a"} }, paths},
+		{"opens", func(p *Policy) { p.PolicyFn, p.PolicyEvents = allow, []string{"openat"} }, paths},
 		{"one event", func(p *Policy) { p.PolicyFn, p.PolicyEvents = allow, []string{"execveat", "execveat"} }, []string{"execve", "execveat"}},
 		{"no event", func(p *Policy) { p.PolicyFn, p.PolicyEvents = allow, []string{} }, nil},
 		{"connect", func(p *Policy) { p.NetAllow = []string{"tcp://:80"} }, []string{"listen"}},
@@ -128,7 +131,9 @@ func TestTrapped(t *testing.T) {
 		{"bind any", func(p *Policy) { p.NetAllowBind = []string{"*"} }, nil},
 		{"bind port 0", func(p *Policy) { p.NetAllowBind = []string{"0", "80"} }, nil},
 		{"without net-tcp", func(p *Policy) { p.NetAllowBind, p.Disable = []string{"80"}, []Protection{NetTCP} }, nil},
-		{"both", func(p *Policy) { p.NetAllow, p.PolicyFn = []string{"tcp://:80"}, allow }, []string{"execve", "execveat", "listen"}},
+		{"both", func(p *Policy) {
+			p.NetAllow, p.PolicyFn, p.PolicyEvents = []string{"tcp://:80"}, allow, []string{"execve"}
+		}, []string{"execve", "execveat", "listen"}},
 	} {
 		plan := compile(t, tt.edit)
 		if !slices.Equal(plan.trapped, tt.want) || plan.traps != (len(tt.want) > 0) ||

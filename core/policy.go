@@ -17,7 +17,11 @@ type Policy struct {
 	// and the interpreter of a script as well. It is a rule for execve(2): code in
 	// a readable file can still be loaded by a program that may run.
 	FSExecutable []string
-	Cwd          string // working directory; "" is the host's
+	// FSDenied are objects within the grants that nothing may be done to, nor to what lies
+	// beneath them: EACCES. Other names of them, and other objects that get their names, are
+	// denied too. Of each path the last component may be missing, and stays so.
+	FSDenied []string
+	Cwd      string // working directory; "" is the host's
 
 	Env      map[string]string // set or overridden after CleanEnv
 	CleanEnv bool              // keep only PATH, HOME, USER, TERM, LANG of the base environment

@@ -39,7 +39,6 @@ const (
 // takes its line out, and gives the sandbox's [dynamic] its ceiling.
 var unbuilt = map[effect]string{
 	byAddress: "network rules by address",
-	byPath:    "fs_denied",
 }
 
 // RestrictNetwork leaves the exact IP addresses of the list to reach, of those that the

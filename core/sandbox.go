@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sandlock/sandlock/core/internal/broker"
 	"github.com/sandlock/sandlock/core/internal/handler"
 	"github.com/sandlock/sandlock/core/internal/notify"
 	"github.com/sandlock/sandlock/core/internal/sys"
@@ -34,6 +35,8 @@ type Sandbox struct {
 	patience time.Duration    // for its end; 0: all tasks are dead, so it comes
 	exec     *handler.Exec
 	verdicts *dispatcher
+	broker   *broker.Broker  // nil unless files are judged
+	denials  *broker.Denials // the same
 	records  *records
 	terminal *terminal // nil unless interactive
 
@@ -158,7 +161,7 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 	}
 	spec := &warden.Spec{
 		Path: s.path, Argv: cmd.Argv, Env: env, Filter: p.filter.Bytes(),
-		Park: park, Listener: p.traps, Execs: p.judgesExec(), WaitKillable: hostKernel().WaitKillableRecv, Interactive: cmd.Interactive, TTY: -1,
+		Park: park, Listener: p.traps, Execs: p.followsExec(), WaitKillable: hostKernel().WaitKillableRecv, Interactive: cmd.Interactive, TTY: -1,
 		NoCore: p.noCoredump, NoTHP: p.noHugePages, NoRandomize: p.noRandomize,
 		NoFile: p.maxOpenFiles, Cores: p.cpus(),
 		MaxProcesses: p.maxProcesses, MaxMemory: p.maxMemory, MaxCPU: p.maxCPU,
@@ -182,6 +185,9 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 		}
 	}
 	if err := s.connectStreams(&cmd, spec, &mine); err != nil {
+		return nil, err
+	}
+	if err := s.startFiles(); err != nil {
 		return nil, err
 	}
 	s.started = time.Now()
@@ -430,6 +436,7 @@ func (s *Sandbox) release() {
 		s.warden.Reap()
 		s.warden.Close()
 	}
+	s.stopFiles()
 	s.dropCommand()
 	if s.terminal != nil {
 		s.terminal.restore()

@@ -24,7 +24,8 @@ const (
 // Syscalls that a PolicyFn can be asked about, policy.md section 9.
 var (
 	builtEvents   = []string{"execve", "execveat"}
-	unbuiltEvents = []string{"connect", "bind", "sendto", "sendmsg", "sendmmsg", "openat"}
+	namedEvents   = []string{fileEvent} // asked about when they are named, as they are many
+	unbuiltEvents = []string{"connect", "bind", "sendto", "sendmsg", "sendmmsg"}
 )
 
 // execEvents are the events whose argv has to be protected.
@@ -43,6 +44,7 @@ func (p *Policy) validate(f *faults) {
 	checkPaths(f, "fs_readable", p.FSReadable)
 	checkPaths(f, "fs_writable", p.FSWritable)
 	checkPaths(f, "fs_executable", p.FSExecutable)
+	checkPaths(f, "fs_denied", p.FSDenied)
 	if p.Cwd != "" {
 		checkPath(f, "cwd", p.Cwd)
 	}
@@ -67,6 +69,7 @@ func (p *Policy) validate(f *faults) {
 	p.checkSyscalls(f)
 	p.checkEvents(f)
 	p.checkArgvSafety(f)
+	p.checkFiles(f)
 }
 
 func checkPaths(f *faults, field string, paths []string) {
@@ -206,11 +209,11 @@ func (p *Policy) checkSyscalls(f *faults) {
 func (p *Policy) checkEvents(f *faults) {
 	for _, name := range p.PolicyEvents {
 		switch {
-		case slices.Contains(builtEvents, name):
+		case slices.Contains(builtEvents, name), slices.Contains(namedEvents, name):
 		case slices.Contains(unbuiltEvents, name):
-			f.add("policy_events", quote(name), "this event is not built yet; there are %s", strings.Join(builtEvents, " and "))
+			f.add("policy_events", quote(name), "this event is not built yet; there are %s", knownEvents())
 		default:
-			f.add("policy_events", quote(name), "unknown event; there are %s", strings.Join(builtEvents, " and "))
+			f.add("policy_events", quote(name), "unknown event; there are %s", knownEvents())
 		}
 	}
 	value := p.PolicyTimeout.String()
@@ -220,6 +223,10 @@ func (p *Policy) checkEvents(f *faults) {
 	case p.PolicyTimeout > maxPolicyTimeout:
 		f.add("policy_timeout", value, "give at most %v; 0 waits for ever", maxPolicyTimeout)
 	}
+}
+
+func knownEvents() string {
+	return strings.Join(slices.Concat(builtEvents, namedEvents), ", ")
 }
 
 // judgesExec reports whether PolicyFn is asked about an exec.

@@ -30,10 +30,10 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 	s.exec = &handler.Exec{
 		Recorder: s.records,
 		Decider:  execDecider{s}, Tracer: s.warden, Log: s.logf, FreezeTimeout: s.verdicts.tick(),
-		Weak: s.plan.argvWeak, Blind: s.plan.argvOpen || !hostKernel().WaitKillableRecv,
+		Weak: s.plan.argvWeak, Blind: s.plan.argvOpen && s.plan.judgesExec() || !hostKernel().WaitKillableRecv,
 	}
-	if s.plan.judgesExec() {
-		s.exec.Silent = -1
+	if s.plan.followsExec() {
+		s.exec.Silent, s.exec.Unjudged = -1, !s.plan.judgesExec()
 		for name, nr := range map[string]int32{"execve": unix.SYS_EXECVE, "execveat": unix.SYS_EXECVEAT} {
 			hs[nr] = s.exec.Handle
 			if !s.plan.judges(name) {
@@ -41,12 +41,13 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 			}
 		}
 	}
+	s.fileHandlers(hs)
 	return hs
 }
 
 // ceilings are what a PolicyFn may lower, and who enforces it then.
 func (s *Sandbox) ceilings() ceilings {
-	c := ceilings{enforcers: enforcers{s.warden.RestrictMemory, s.warden.LimitProcesses}}
+	c := ceilings{enforcers: enforcers{s.warden.RestrictMemory, s.warden.LimitProcesses, s.denyLater, s.allowLater}}
 	if s.plan.maxProcesses != nil {
 		c.processes = limit{uint64(*s.plan.maxProcesses), true}
 	}

@@ -218,6 +218,12 @@ sandlock_builder_t *sandlock_sandbox_builder_fs_write(sandlock_builder_t *b, con
 /* Once given, only what lies beneath such a path can be executed; it needs to be
  * readable too. */
 sandlock_builder_t *sandlock_sandbox_builder_fs_exec(sandlock_builder_t *b, const char *path);
+/* Denies an object within what is granted, and what lies beneath it: opening, executing,
+ * making, renaming, linking, removing and changing it fail with EACCES, by whatever name it
+ * is reached, and so does all that with its own name, whatever gets it. Of the path, which
+ * is followed once, at the start, the last component may be missing. Each call that takes a
+ * path is carried out by the library then, which takes time: docs/files.md. */
+sandlock_builder_t *sandlock_sandbox_builder_fs_deny(sandlock_builder_t *b, const char *path);
 /* Working directory; without it, the host's. */
 sandlock_builder_t *sandlock_sandbox_builder_cwd(sandlock_builder_t *b, const char *path);
 

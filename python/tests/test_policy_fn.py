@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pathlib
+import shlex
 import threading
 from typing import Any, Callable, Dict, List, Type
 
@@ -124,8 +125,7 @@ CHANGES: Dict[str, Callable[[PolicyContext], None]] = {
     "grant_network": lambda ctx: ctx.grant_network([]),
     "restrict_max_memory": lambda ctx: ctx.restrict_max_memory(2**64 - 1),
     "restrict_pid_network": lambda ctx: ctx.restrict_pid_network(1, ("192.0.2.1",)),
-    "deny_path": lambda ctx: ctx.deny_path(pathlib.Path("/")),
-    "allow_path": lambda ctx: ctx.allow_path(os.fsdecode(b"/\xff")),
+    "deny_path": lambda ctx: ctx.deny_path(pathlib.Path("/nowhere/at/all")),
 }
 
 
@@ -152,10 +152,52 @@ def changing(box: Sandbox, change: Callable[[PolicyContext], None], answer: Any 
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_context_says_what_is_not_built(box: Sandbox, name: str) -> None:
+def test_context_says_what_fails(box: Sandbox, name: str) -> None:
     error = changing(box, CHANGES[name])
-    says = "the policy has no max_memory that could be lowered" if name == "restrict_max_memory" else "not built yet: it needs "
+    says = {"restrict_max_memory": "the policy has no max_memory that could be lowered",
+            "deny_path": '"/nowhere/at/all": no such file or directory'}.get(name, "not built yet: it needs ")
     assert type(error) is SandlockError and str(error).startswith(f"{name}: {says}")
+
+
+def test_deny_path_and_allow_path(box: Sandbox, tmp_path: pathlib.Path) -> None:
+    secret = tmp_path / os.fsdecode(b"secret \xff")
+    secret.write_text("read\n")
+    box.fs_readable = [*box.fs_readable, tmp_path]
+
+    def judge(event: SyscallEvent, ctx: PolicyContext) -> None:
+        if event.argv and "deny=1" in event.argv:
+            ctx.deny_path(secret)
+        elif event.argv and "allow=1" in event.argv:
+            ctx.allow_path(str(secret))
+
+    box.policy_fn = judge
+    path = os.fsdecode(shlex.quote(str(secret)))
+    r = box.run(["sh", "-c", f"cat {path}; env deny=1 cat {path}; cat {path}; env allow=1 cat {path}"])
+    assert r.stdout == b"read\nread\n" and r.stderr.count(b"Permission denied") == 2, r
+    box.policy_events = ["execve", "execveat"]  # and no path
+    with pytest.raises(CallbackError, match='"openat"'):
+        box.run(["env", "deny=1", "cat", secret])
+
+
+def test_file_events(box: Sandbox, tmp_path: pathlib.Path) -> None:
+    victim = tmp_path / "file"
+    victim.write_text("kept")
+    box.fs_writable = [tmp_path]
+    seen: List[SyscallEvent] = []
+
+    def judge(event: SyscallEvent, ctx: PolicyContext) -> Any:
+        seen.append(event)
+        return len(seen) > before
+
+    box.policy_fn, box.policy_events = judge, ["openat"]
+    before = 1 << 30
+    assert box.run(["sh", "-c", ":"]).success and seen
+    assert {(e.syscall, e.category, e.argv, e.denied) for e in seen} == {("openat", "file", None, False)}
+    assert all(e.pid > 0 and e.parent_pid > 0 for e in seen)
+    before = len(seen)
+    seen.clear()  # the shell's own opens are allowed, and so the redirection is not
+    r = box.run(["sh", "-c", f": > {victim}"])
+    assert not r.success and victim.read_text() == "kept"
 
 
 @pytest.mark.parametrize("answer", [False, "audit", -1, 13])

@@ -31,8 +31,9 @@ var imports = map[string][]string{
 	"core/internal/landlock": {"core/internal/sys"},
 	"core/internal/warden":   {"core/internal/sys"},
 	"core/internal/notify":   {"core/internal/sys"},
-	"core/internal/handler":  {"core/internal/sys", "core/internal/warden", "core/internal/notify", "core/internal/flaw"},
-	"core": {"core/internal/sys", "core/internal/bpf", "core/internal/flaw", "core/internal/landlock", "core/internal/warden",
+	"core/internal/broker":   {"core/internal/sys"},
+	"core/internal/handler":  {"core/internal/broker", "core/internal/sys", "core/internal/warden", "core/internal/notify", "core/internal/flaw"},
+	"core": {"core/internal/broker", "core/internal/sys", "core/internal/bpf", "core/internal/flaw", "core/internal/landlock", "core/internal/warden",
 		"core/internal/notify", "core/internal/handler"},
 	"capi": {"core"},
 }

@@ -21,6 +21,7 @@ type Spec struct {
 	Deny       []string // names and groups that are denied beside the table (EPERM)
 	Allow      []string // names and groups that are allowed beside the table
 	Trap       []string // syscalls that the listener answers (SECCOMP_RET_USER_NOTIF) where the program would allow them
+	Missing    []string // syscalls that answer ENOSYS where the program would allow or trap them
 	InetStream bool     // TCP sockets may be created: some TCP rule exists
 	CountTasks bool     // whatever makes a process stops for the tracer (SECCOMP_RET_TRACE), which all tasks have
 }
@@ -60,9 +61,9 @@ func Compile(spec Spec) (*Program, error) {
 
 type compiler struct {
 	*asm
-	spec              Spec
-	deny, allow, trap map[string]bool
-	rules             []pendingRule
+	spec                       Spec
+	deny, allow, trap, missing map[string]bool
+	rules                      []pendingRule
 }
 
 // pendingRule is a rule that some number leads to, and where it lets a call
@@ -81,7 +82,7 @@ func newCompiler(spec Spec) (*compiler, error) {
 	if errs := CheckNames(spec.Arch, spec.Deny, spec.Allow); len(errs) > 0 {
 		return nil, errs[0]
 	}
-	for _, name := range spec.Trap {
+	for _, name := range slices.Concat(spec.Trap, spec.Missing) {
 		if byName()[name] == nil {
 			return nil, fmt.Errorf("unknown syscall %q", name)
 		}
@@ -89,6 +90,7 @@ func newCompiler(spec Spec) (*compiler, error) {
 	return &compiler{
 		asm: newAsm(), spec: spec,
 		deny: expandAll(spec.Deny), allow: expandAll(spec.Allow), trap: expandAll(spec.Trap),
+		missing: expandAll(spec.Missing),
 	}, nil
 }
 
@@ -137,6 +139,8 @@ func (c *compiler) action(r *row) label {
 	switch {
 	case c.deny[r.name]:
 		return c.errno(unix.EPERM)
+	case c.missing[r.name]:
+		return c.errno(unix.ENOSYS)
 	case c.allow[r.name], r.class == allowed:
 		return pass
 	case r.class == ruled:

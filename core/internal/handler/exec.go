@@ -80,6 +80,10 @@ type Exec struct {
 	// the same: a thread that executes waits for its siblings to be reaped, and the tracer
 	// that should, when it seizes one of them for another's exec, waits for that thread.
 	Silent int32
+	// Unjudged: neither call is, and each is followed for the guard's sake.
+	Unjudged bool
+	// Guard, if not nil, decides besides what may be executed, by objects.
+	Guard ExecGuard
 
 	mu      sync.Mutex           // guards what follows
 	flying  map[uint64]*approval // approved, outcome unknown; by notification id
@@ -105,6 +109,8 @@ type approval struct {
 	silent     bool        // not judged: followed for the sake of the judged ones
 	entry      entry       // a silent one's is never added
 	unreadable atomic.Bool // the arguments are
+	pid        int32       // at the exec stop
+	guard      any         // its state, when it was asked
 
 	thaw func() // cancels the deadline of the freeze, guarded by Exec.mu
 }
@@ -126,7 +132,7 @@ func (e *Exec) Handle(r *notify.Request) {
 		}
 		return
 	}
-	if a.silent = r.Data.Nr == e.Silent; a.silent {
+	if a.silent = e.Unjudged || r.Data.Nr == e.Silent; a.silent {
 		go e.approveSilent(a)
 		return
 	}
@@ -138,6 +144,14 @@ func (e *Exec) Handle(r *notify.Request) {
 			a.entry.settle(ExecDenied)
 			r.Errno(errno)
 			r.Listener().Release()
+		case e.Guard != nil && e.Guard.State() != a.guard:
+			// Something else is denied now, perhaps by the very callback that allowed this.
+			a.argv.short = nil
+			go func() {
+				if e.admit(a) {
+					e.approve(a)
+				}
+			}()
 		default:
 			e.approve(a)
 		}
@@ -146,6 +160,12 @@ func (e *Exec) Handle(r *notify.Request) {
 
 // decode reads the event of a request, or says with what the exec fails.
 func (e *Exec) decode(a *approval) (*ExecEvent, unix.Errno) {
+	if e.Guard != nil {
+		a.guard = e.Guard.State()
+		if errno := e.Guard.Before(a.r); errno != 0 {
+			return nil, errno
+		}
+	}
 	argv, err := readArgv(a.r, a.argvAt)
 	task, taskErr := readTask(a.r.TID)
 	switch {
@@ -163,13 +183,37 @@ func (e *Exec) decode(a *approval) (*ExecEvent, unix.Errno) {
 		return nil, unix.EPERM
 	}
 	a.task, a.argv = task, remember(argv)
+	if e.Guard != nil && e.Guard.Active() {
+		a.argv.short = nil // the warden would let it run by its arguments alone
+	}
 	ev := &ExecEvent{Syscall: a.syscall, PID: task.tgid, PPID: task.ppid, Argv: argv}
 	a.entry.add(ev)
 	return ev, 0
 }
 
+// admit asks the guard about an exec that has not happened, and answers it if it may not.
+// To be called on a goroutine of its own, as it reads the caller's memory.
+func (e *Exec) admit(a *approval) bool {
+	if e.Guard == nil {
+		return true
+	}
+	cancel := a.r.Listener().After(e.FreezeTimeout, func() { a.r.Errno(unix.EPERM) })
+	errno := e.Guard.Before(a.r)
+	cancel()
+	if errno == 0 {
+		return true
+	}
+	a.entry.settle(ExecDenied)
+	a.r.Errno(errno)
+	a.r.Listener().Release()
+	return false
+}
+
 // approveSilent lets an exec through that is no event, and so waits for no other's verdict.
 func (e *Exec) approveSilent(a *approval) {
+	if !e.admit(a) {
+		return
+	}
 	task, err := readTask(a.r.TID)
 	if err != nil || !a.r.Valid() {
 		a.r.Errno(unix.EPERM) // nobody is there to hear it
@@ -340,6 +384,7 @@ func (e *Exec) Outcome(m warden.Message) {
 		_ = e.Tracer.Refuse(m.ID) // nobody waits for it: it may not run
 	case a == nil:
 	case m.Type == warden.Exec && (a.silent || flaw.Unproved):
+		a.pid = m.PID
 		e.settle(a, &a.entry, ExecRan, "")
 	case m.Type == warden.Exec:
 		e.prove(a, m.PID)
@@ -385,6 +430,7 @@ func (e *Exec) over(a *approval, m warden.Message) {
 // its own; anything but allow is the end of the task. Reading them can't be
 // delayed by the sandbox: the kernel has just written them, into anonymous memory.
 func (e *Exec) prove(a *approval, pid int32) {
+	a.pid = pid
 	argv, err := readCmdline(pid)
 	switch {
 	case errors.Is(err, errEnded):
@@ -430,6 +476,11 @@ func (e *Exec) prove(a *approval, pid int32) {
 // given means that the tracer is gone, and the kernel has killed what it traced
 // (PTRACE_O_EXITKILL).
 func (e *Exec) settle(a *approval, n *entry, what ExecOutcome, why string, args ...any) {
+	if what == ExecRan && e.Guard != nil {
+		if denied := e.Guard.After(a.pid); denied != nil {
+			what, why, args = ExecKilled, "process %d killed after its exec: %v", []any{a.pid, denied}
+		}
+	}
 	order := e.Tracer.Refuse
 	if what == ExecRan {
 		order = e.Tracer.Release

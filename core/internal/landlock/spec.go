@@ -132,6 +132,12 @@ func (s *Spec) addPorts(ports []PortRange, access uint64) {
 	}
 }
 
+// FilesAlone is the file part of the ruleset.
+func (s Spec) FilesAlone() Spec {
+	s.HandledNet, s.Scoped, s.Ports = 0, 0, nil
+	return s
+}
+
 // Scopes reports which scope bits the ruleset has.
 func (s Spec) Scopes() (signal, abstractSocket bool) {
 	return s.Scoped&ll.ScopeSignal != 0, s.Scoped&ll.ScopeAbstractUnixSocket != 0

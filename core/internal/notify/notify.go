@@ -33,6 +33,8 @@ type Listener struct {
 	held   atomic.Int32
 	ending atomic.Bool // what comes is denied, and the last to come
 
+	adding sync.WaitGroup // descriptors that are being handed over
+
 	mu     sync.Mutex // guards what follows, and the descriptors against close
 	closed bool
 	timers []*timer
@@ -204,8 +206,9 @@ func (l *Listener) dispatch(n *sys.Notification) {
 // and its requests gone.
 func (l *Listener) close() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.closed = true
+	l.mu.Unlock()
+	l.adding.Wait() // which ends with the tasks
 	sys.Closing(l.fd)
 	unix.Close(l.fd)
 	close(l.over)

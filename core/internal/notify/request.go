@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"errors"
 	"os"
 	"sync/atomic"
 
@@ -58,6 +59,32 @@ func (r *Request) ContinueClaimed() {
 	if !r.l.closed {
 		_ = sys.SendResponse(r.l.fd, &resp)
 	}
+}
+
+// AddFDClaimed makes the call of a request that the caller has claimed return a new
+// descriptor: a copy of fd, which stays the caller's. When that fails, as with a table that
+// is full, the call fails, with the same errno.
+func (r *Request) AddFDClaimed(fd int, closeOnExec bool) {
+	r.l.mu.Lock()
+	if r.l.closed {
+		r.l.mu.Unlock()
+		return
+	}
+	// Not under the lock: the task may be slow to take it, and others are to be answered.
+	r.l.adding.Add(1)
+	r.l.mu.Unlock()
+	flags := uint32(0)
+	if closeOnExec {
+		flags = unix.O_CLOEXEC
+	}
+	err := sys.AddFD(r.l.fd, r.ID, fd, flags)
+	r.l.adding.Done()
+	if err == nil || err == unix.ENOENT {
+		return // done, or the task is gone
+	}
+	errno := unix.EPERM
+	errors.As(err, &errno)
+	r.AnswerClaimed(0, errno)
 }
 
 // Valid reports whether the very thread that made the request still waits. What

@@ -35,10 +35,12 @@ const (
 	ioctlNotifRecv     = 0xc0502100
 	ioctlNotifSend     = 0xc0182101
 	ioctlNotifIDValid  = 0x40082102
+	ioctlNotifAddFD    = 0x40182103 // Linux 5.9
 	ioctlNotifSetFlags = 0x40082104 // Linux 6.6
 
 	notifFlagContinue   = 1 << 0
 	notifFdSyncWakeUp   = 1 << 0
+	addFDFlagSend       = 1 << 1 // Linux 5.14
 	sizeofNotification  = unsafe.Sizeof(Notification{})
 	sizeofNotifResponse = unsafe.Sizeof(NotificationResponse{})
 )
@@ -82,6 +84,32 @@ func SendResponse(fd int, r *NotificationResponse) error {
 
 // Continue makes r an answer that lets the kernel run the call.
 func (r *NotificationResponse) Continue() { r.Flags = notifFlagContinue }
+
+// notificationFD is struct seccomp_notif_addfd of seccomp_unotify(2).
+type notificationFD struct {
+	ID         uint64
+	Flags      uint32
+	SrcFD      uint32
+	NewFD      uint32
+	NewFDFlags uint32
+}
+
+var _ = [1]struct{}{}[unsafe.Sizeof(notificationFD{})-24]
+
+// AddFD puts a copy of the descriptor src into the caller's table, the lowest free number,
+// and makes that number what the call returns, in one step (SECCOMP_ADDFD_FLAG_SEND). It
+// waits until the caller has taken it; the caller's own limit counts: EMFILE.
+//
+// The calling thread must have its signals blocked. One that interrupts the wait takes the
+// descriptor back, and not the reply: the call returns 0, which is a descriptor that is
+// there (seccomp_notify_addfd of the kernel's kernel/seccomp.c, Linux 5.14 to 6.18).
+func AddFD(fd int, id uint64, src int, flags uint32) error {
+	arg := notificationFD{ID: id, Flags: addFDFlagSend, SrcFD: uint32(src), NewFDFlags: flags}
+	if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), ioctlNotifAddFD, uintptr(unsafe.Pointer(&arg))); e != 0 {
+		return e
+	}
+	return nil
+}
 
 // NotificationValid reports whether the task still waits in notification id, so
 // that what was read through its thread id was read from that very task.

@@ -120,7 +120,10 @@ class Sandbox:
     """When given, only what lies beneath these paths can be executed. It has to be
     readable too, and so does its dynamic loader, which must lie beneath them as well."""
     fs_denied: Sequence[Path] = ()
-    """Not built yet."""
+    """Objects within what is granted that nothing may be done to, nor to what lies beneath
+    them: opening, executing, making, renaming, linking, removing and changing them fails
+    with EACCES, by whatever name they are reached. Of each path the last component may be
+    missing. Calls that take a path take more time then: docs/files.md."""
     workdir: Optional[Path] = None
     """Not built yet."""
     cwd: Optional[Path] = None

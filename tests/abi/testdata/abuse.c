@@ -63,6 +63,7 @@ static void bad_builder(sandlock_builder_t *b)
 	BAD(b, sandlock_sandbox_builder_fs_read(b, "/usr") == b);
 	BAD(b, sandlock_sandbox_builder_fs_write(b, "/tmp") == b);
 	BAD(b, sandlock_sandbox_builder_fs_exec(b, "/usr") == b);
+	BAD(b, sandlock_sandbox_builder_fs_deny(b, "/usr") == b);
 	BAD(b, sandlock_sandbox_builder_cwd(b, "/") == b);
 	BAD(b, sandlock_sandbox_builder_net_allow(b, "tcp://:80") == b);
 	BAD(b, sandlock_sandbox_builder_net_allow_bind(b, "80") == b);
@@ -232,7 +233,7 @@ static void bad_values(const sandlock_sandbox_t *p)
 /* What a setter is not given the build reports, and the builder lives on. */
 static void null_values(void)
 {
-	static const char *const fields[] = { "JSON", "fs_readable", "fs_writable", "fs_executable", "cwd", "net_allow",
+	static const char *const fields[] = { "JSON", "fs_readable", "fs_writable", "fs_executable", "fs_denied", "cwd", "net_allow",
 		"net_allow_bind", "env", "cpu_cores", "extra_deny_syscalls", "extra_allow_syscalls", "policy_events", "policy_fn" };
 	sandlock_builder_t *b = sandlock_sandbox_builder_new();
 	char *why = NULL;
@@ -242,6 +243,7 @@ static void null_values(void)
 	b = sandlock_sandbox_builder_fs_read(b, NULL);
 	b = sandlock_sandbox_builder_fs_write(b, NULL);
 	b = sandlock_sandbox_builder_fs_exec(b, NULL);
+	b = sandlock_sandbox_builder_fs_deny(b, NULL);
 	b = sandlock_sandbox_builder_cwd(b, NULL);
 	b = sandlock_sandbox_builder_net_allow(b, NULL);
 	b = sandlock_sandbox_builder_net_allow_bind(b, NULL);

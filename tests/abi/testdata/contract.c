@@ -49,6 +49,7 @@ SETTER(json, const char *, size_t);
 SETTER(fs_read, const char *);
 SETTER(fs_write, const char *);
 SETTER(fs_exec, const char *);
+SETTER(fs_deny, const char *);
 SETTER(cwd, const char *);
 SETTER(net_allow, const char *);
 SETTER(net_allow_bind, const char *);

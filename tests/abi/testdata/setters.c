@@ -47,6 +47,7 @@ int main(void)
 	SAME("{\"fs_readable\": [\"/\\udcff\"]}", fs_read, "/\xff");
 	SAME("{\"fs_writable\": [\"/tmp\"]}", fs_write, "/tmp");
 	SAME("{\"fs_executable\": [\"/bin\"]}", fs_exec, "/bin");
+	SAME("{\"fs_denied\": [\"/bin\"]}", fs_deny, "/bin");
 	SAME("{\"cwd\": \"/etc\"}", cwd, "/etc");
 	SAME("{\"net_allow\": [\"tcp://:443\"]}", net_allow, "tcp://:443");
 	SAME("{\"net_allow_bind\": [\"8000-8002\"]}", net_allow_bind, "8000-8002");

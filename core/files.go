@@ -1,0 +1,158 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/sandlock/sandlock/core/internal/bpf"
+	"github.com/sandlock/sandlock/core/internal/broker"
+	"github.com/sandlock/sandlock/core/internal/handler"
+	"github.com/sandlock/sandlock/core/internal/notify"
+	"golang.org/x/sys/unix"
+)
+
+// fileEvent is the name of all opens in policy_events.
+const fileEvent = "openat"
+
+// judgesFiles reports whether the policy can't do without the supervisor at each call that
+// takes a path: something is denied from the start, or a PolicyFn is asked about opens.
+func (p *Policy) judgesFiles() bool {
+	return len(p.FSDenied) > 0 || slices.Contains(p.events(), fileEvent)
+}
+
+// mayDenyLater reports whether a PolicyFn can deny paths, so that those calls are trapped
+// besides: where it is asked about the standard events. Who names them says what is trapped.
+func (p *Policy) mayDenyLater(k Kernel) bool {
+	return p.PolicyFn != nil && p.PolicyEvents == nil && !p.argvOpen() && k.WaitKillableRecv && k.traces()
+}
+
+// checkFiles refuses what a denial can't be kept together with.
+func (p *Policy) checkFiles(f *faults) {
+	if !p.judgesFiles() {
+		return
+	}
+	field, value := "fs_denied", shownPaths(p.FSDenied)
+	if len(p.FSDenied) == 0 {
+		field, value = "policy_events", quote(fileEvent)
+	}
+	switch {
+	case slices.Contains(p.ExtraAllowSyscalls, "debug"):
+		f.add(field, value, `together with extra_allow_syscalls "debug": what is denied is kept from being executed by tracing the exec, and a task has one tracer; leave one of them out`)
+	case p.judgesExec() && p.argvOpen():
+		f.add(field, value, "together with a policy_fn that judges execve under argv_safety=\"landlock\", and a path of fs_writable that holds /proc: such an exec is not traced, and could run what is denied; leave one of them out")
+	}
+}
+
+func shownPaths(paths []string) string {
+	if len(paths) == 0 {
+		return ""
+	}
+	return quote(paths[0])
+}
+
+// trappedFiles are the calls that the supervisor carries out, as it judges files.
+func trappedFiles() []string {
+	var names []string
+	for _, name := range handler.FileCalls() {
+		if _, ok := bpf.Number(bpf.NativeArch(), name); ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// missingFiles answer ENOSYS, as the supervisor judges files. The flags of openat2 lie in
+// memory, and callers fall back to openat; so does that of setxattrat, which is of Linux
+// 6.13. A task that has restricted itself further could have the supervisor do what it may
+// not: so none can, and programs do without, as on a kernel that has no Landlock.
+var missingFiles = []string{"openat2", "setxattrat", "removexattrat",
+	"landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"}
+
+// startFiles makes what the calls that take a path are carried out with.
+func (s *Sandbox) startFiles() error {
+	if !s.plan.judgesFiles {
+		return nil
+	}
+	s.denials = broker.NewDenials()
+	for _, path := range s.plan.fsDenied {
+		if err := s.denials.Fix(path); err != nil {
+			return &StartError{Step: "fs_denied", Path: path, Err: err}
+		}
+	}
+	files := s.plan.landlock.FilesAlone()
+	ruleset, err := files.Open()
+	if err != nil {
+		return rulesetError(err)
+	}
+	defer unix.Close(ruleset)
+	if s.broker, err = broker.New(ruleset, keepCapabilities); err == nil && s.plan.needsFiles {
+		err = s.broker.Ready()
+	}
+	if err != nil {
+		return &StartError{Step: "broker", Err: err}
+	}
+	return nil
+}
+
+// stopFiles gives back what startFiles made.
+func (s *Sandbox) stopFiles() {
+	if s.broker != nil {
+		s.broker.Close()
+	}
+	if s.denials != nil {
+		s.denials.Close()
+	}
+}
+
+// fileHandlers adds those of the calls that take a path, and has execs guarded.
+func (s *Sandbox) fileHandlers(hs map[int32]notify.Handler) {
+	if !s.plan.judgesFiles {
+		return
+	}
+	files := &handler.Files{Broker: s.broker, Denials: s.denials, Timeout: s.verdicts.tick(), Log: s.logf}
+	if s.plan.judges(fileEvent) {
+		files.Judge = s.judgeOpen
+	}
+	for _, name := range trappedFiles() {
+		nr, _ := bpf.Number(bpf.NativeArch(), name)
+		hs[int32(nr)] = files.Handler(name)
+	}
+	s.exec.Guard = files
+}
+
+// judgeOpen asks the PolicyFn about an open.
+func (s *Sandbox) judgeOpen(r *notify.Request, answer func(unix.Errno)) {
+	s.verdicts.ask(func() (*Event, Verdict) {
+		tgid, ppid, err := handler.Process(r)
+		if err != nil {
+			return nil, Deny
+		}
+		return &Event{Syscall: fileEvent, Category: CategoryFile, PID: tgid, ParentPID: ppid}, Allow
+	}, func(e *Event, v Verdict) {
+		if e != nil && v == Audit {
+			s.records.addAudit(e)
+			s.logf("audit: %s by process %d", e.Syscall, e.PID)
+		}
+		answer(v.errno())
+	})
+}
+
+// denyLater and allowLater carry out what a PolicyFn does to paths.
+func (s *Sandbox) denyLater(path string) error {
+	if s.denials == nil {
+		return fmt.Errorf("%s: calls that take a path are not trapped in this run; leave policy_events out, or name %q in it; kernel_report() tells whether this kernel can", quote(path), fileEvent)
+	}
+	if err := s.broker.Ready(); err != nil {
+		return err
+	}
+	if err := s.denials.Deny(path); err != nil {
+		return fmt.Errorf("%s: %w", quote(path), err)
+	}
+	return nil
+}
+
+func (s *Sandbox) allowLater(path string) {
+	if s.denials != nil {
+		s.denials.Allow(path)
+	}
+}

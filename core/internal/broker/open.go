@@ -1,0 +1,202 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/sandlock/sandlock/core/internal/sys"
+	"golang.org/x/sys/unix"
+)
+
+// Open is a call of the open(2) family.
+type Open struct {
+	Dir   int // AT_FDCWD, or a descriptor of the caller
+	Path  string
+	Flags int
+	Mode  uint32
+}
+
+const (
+	// What the kernel leaves of the flags, VALID_OPEN_FLAGS, but O_PATH.
+	openFlags = unix.O_ACCMODE | unix.O_CREAT | unix.O_EXCL | unix.O_NOCTTY | unix.O_TRUNC | unix.O_APPEND |
+		unix.O_NONBLOCK | unix.O_SYNC | unix.O_ASYNC | unix.O_DIRECT | unix.O_LARGEFILE | unix.O_DIRECTORY |
+		unix.O_NOFOLLOW | unix.O_NOATIME | unix.O_CLOEXEC | tmpfile
+	tmpfile = unix.O_TMPFILE &^ unix.O_DIRECTORY
+
+	// again is how often something that has changed under an open is looked for again.
+	again = 16
+)
+
+var errChanged = errors.New("the object has changed meanwhile")
+
+// Open opens what a caller wants, and gives it the descriptor: on a confined thread, and
+// valid during the call of give. The error is the errno of the call.
+func (b *Broker) Open(c *Caller, d *Denials, o Open, give func(fd int)) error {
+	o.Flags &= openFlags
+	if c.Task.Credentials != b.status {
+		return unix.EACCES
+	}
+	for range again {
+		if err := b.openOnce(c, d, o, give); err != errChanged {
+			return err
+		}
+	}
+	return unix.EAGAIN
+}
+
+func (b *Broker) openOnce(c *Caller, d *Denials, o Open, give func(fd int)) error {
+	create := o.Flags&unix.O_CREAT != 0
+	exclusive := create && o.Flags&unix.O_EXCL != 0
+	w := walker{caller: c, denied: d.now.Load(), follow: o.Flags&unix.O_NOFOLLOW == 0 && !exclusive}
+	p, err := w.walk(o.Dir, o.Path)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	switch {
+	case o.Flags&tmpfile != 0: // in the directory that the path leads to
+		if p.obj < 0 {
+			return unix.ENOENT
+		}
+	case p.obj < 0 && !create:
+		return unix.ENOENT
+	case p.obj < 0 && p.slash:
+		return unix.EISDIR
+	case p.obj < 0:
+		return b.give(b.Do, c, func() (int, error) {
+			// What has come there meanwhile was not looked at.
+			fd, err := unix.Openat(p.dir, p.name, o.Flags|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_NOCTTY, o.Mode)
+			if err == unix.EEXIST && !exclusive {
+				err = errChanged
+			}
+			return fd, err
+		}, give)
+	case exclusive:
+		return unix.EEXIST
+	case create && (p.kind() == unix.S_IFDIR || p.slash):
+		return unix.EISDIR
+	case o.Flags&unix.O_DIRECTORY != 0 && p.kind() != unix.S_IFDIR:
+		return unix.ENOTDIR
+	case p.kind() == unix.S_IFLNK:
+		return unix.ELOOP
+	}
+	do := b.Do
+	switch p.kind() {
+	case unix.S_IFIFO:
+		if o.Flags&unix.O_ACCMODE != unix.O_RDWR && o.Flags&unix.O_NONBLOCK == 0 {
+			do = b.DoPatiently
+		}
+	case unix.S_IFCHR:
+		if p.st.Rdev_major == 5 && p.st.Rdev_minor == 0 {
+			if err := sameTerminal(c); err != nil {
+				return err
+			}
+		}
+		if p.st.Rdev_major != 1 { // a terminal can wait for its line
+			do = b.DoPatiently
+		}
+	}
+	// The object itself, whatever has its name by now. What is left out does nothing here,
+	// and O_NOCTTY keeps a terminal from becoming the host's.
+	flags := o.Flags&^(unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW) | unix.O_NOCTTY
+	reopen := func() (int, error) { return unix.Open(self(p.obj), flags, o.Mode) }
+	err = b.give(do, c, reopen, give)
+	if (err == unix.EACCES || err == unix.EPERM) && b.ownProc(c, &p, flags) {
+		var fd int
+		if fd, err = reopen(); err == nil {
+			defer unix.Close(fd)
+			err = b.give(b.Do, c, func() (int, error) { return dup(fd) }, give)
+		}
+	}
+	return err
+}
+
+// give has open called, and give with what it returns, on a confined thread.
+func (b *Broker) give(do func(func()) error, c *Caller, open func() (int, error), give func(int)) (err error) {
+	if broken := do(func() {
+		if !c.Valid() {
+			err = unix.EPERM // nobody is there to hear it
+			return
+		}
+		unix.Umask(int(c.Task.Umask))
+		var fd int
+		if fd, err = retryFD(open); err != nil {
+			return
+		}
+		sys.Opened(fd)
+		give(fd)
+		sys.Closing(fd)
+		unix.Close(fd)
+	}); broken != nil {
+		return unix.EPERM
+	}
+	return err
+}
+
+func retryFD(open func() (int, error)) (fd int, err error) {
+	err = retry(func() error { fd, err = open(); return err })
+	return fd, err
+}
+
+// sameTerminal lets /dev/tty be opened where it is the same for this process as for the
+// caller; ENXIO is what a task without a terminal gets, tty(4).
+func sameTerminal(c *Caller) error {
+	theirs, err := controllingTerminal(fmt.Sprintf("/proc/%d/stat", c.TID))
+	if err != nil {
+		return unix.EACCES
+	}
+	ours, err := controllingTerminal("/proc/self/stat")
+	switch {
+	case theirs == "0":
+		return unix.ENXIO
+	case err != nil || ours != theirs:
+		return unix.EACCES
+	}
+	return nil
+}
+
+// controllingTerminal is the field tty_nr of proc_pid_stat(5).
+func controllingTerminal(path string) (string, error) {
+	text, err := sys.ReadFile(path, 1<<16)
+	if err != nil {
+		return "", err
+	}
+	_, rest, _ := strings.Cut(string(text[strings.LastIndexByte(string(text), ')')+1:]), " ")
+	f := strings.Fields(rest)
+	if len(f) < 5 {
+		return "", unix.EINVAL
+	}
+	return f[4], nil
+}
+
+// ownFiles are those of a process in /proc that the kernel shows to who may trace it, which
+// a confined thread may not, and the process itself may. None of them tells an opener with
+// more capabilities more than the process would be told.
+var ownFiles = map[string]bool{"environ": true, "auxv": true, "maps": true, "smaps": true, "smaps_rollup": true,
+	"numa_maps": true, "mem": true, "io": true, "syscall": true, "personality": true}
+
+// ownProc reports whether a place is a file of the caller's own in /proc, to be read, where
+// the file rules let files be read.
+func (b *Broker) ownProc(c *Caller, p *place, flags int) bool {
+	if p.dir < 0 || !ownFiles[p.name] || flags&(unix.O_ACCMODE|unix.O_TRUNC) != unix.O_RDONLY {
+		return false
+	}
+	var fs unix.Statfs_t
+	if unix.Fstatfs(p.dir, &fs) != nil || fs.Type != unix.PROC_SUPER_MAGIC {
+		return false
+	}
+	owner, depth, err := procOwner(p.dir)
+	if err != nil || owner != c.Task.TGID || depth != 0 {
+		return false
+	}
+	readable := false
+	// A file beside it that no such check is made for.
+	_ = b.Do(func() {
+		fd, err := unix.Openat(p.dir, "stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if readable = err == nil; readable {
+			unix.Close(fd)
+		}
+	})
+	return readable
+}

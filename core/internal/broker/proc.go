@@ -1,0 +1,155 @@
+package broker
+
+import (
+	"bytes"
+	"strconv"
+	"sync"
+
+	"github.com/sandlock/sandlock/core/internal/sys"
+	"golang.org/x/sys/unix"
+)
+
+// protectedSymlinks is the sysctl, read once.
+var protectedSymlinks = sync.OnceValue(func() bool {
+	text, err := sys.ReadFile("/proc/sys/fs/protected_symlinks", 64)
+	return err != nil || string(bytes.TrimSpace(text)) != "0"
+})
+
+// procRoot is the inode number of a proc file system's root, PROC_ROOT_INO of the kernel.
+const procRoot = 1
+
+// followProc follows a symbolic link of a proc file system, proc(5). self and thread-self
+// are the caller's. What stands in a process's directory leads to an object and not to a
+// name: the caller's own are followed, those of another process not, as the kernel's check
+// of who may look at whom would fall on this process and not on the caller.
+func (w *walker) followProc(dir int, dirSt *unix.Statx_t, name string, link int) (target string, jumped int, err error) {
+	tgid, tid := w.caller.ids()
+	if dirSt.Ino == procRoot {
+		switch name {
+		case "self":
+			return strconv.Itoa(int(tgid)), -1, nil
+		case "thread-self":
+			return strconv.Itoa(int(tgid)) + "/task/" + strconv.Itoa(int(tid)), -1, nil
+		}
+		target, err = readlinkAt(link, "")
+		return target, -1, err
+	}
+	owner, depth, err := procOwner(dir)
+	switch {
+	case err != nil:
+		return "", -1, err
+	case owner == 0:
+		target, err = readlinkAt(link, "")
+		return target, -1, err
+	case owner != tgid || !isDoor(dir, dirSt, name, depth):
+		return "", -1, unix.EACCES
+	}
+	fd, err := openAt(dir, name, unix.O_PATH|unix.O_CLOEXEC)
+	if err != nil {
+		return "", -1, err
+	}
+	return "", fd, nil
+}
+
+// isDoor reports whether a link in a directory of a process, so many levels beneath it, is
+// one that the process itself may follow. Those of map_files are for administrators alone.
+func isDoor(dir int, dirSt *unix.Statx_t, name string, depth int) bool {
+	switch {
+	case depth == 0:
+		return name == "cwd" || name == "root" || name == "exe"
+	case depth != 1:
+		return false
+	}
+	for _, sub := range []string{"../fd", "../ns"} {
+		fd, err := openAt(dir, sub, openDir)
+		if err != nil {
+			continue
+		}
+		var st unix.Statx_t
+		err = statFD(fd, &st)
+		unix.Close(fd)
+		if err == nil && sameDir(&st, dirSt) {
+			return true
+		}
+	}
+	return false
+}
+
+// procOwner returns the thread group whose directory of /proc holds dir, depth levels above
+// it; 0 for none.
+func procOwner(dir int) (tgid uint32, depth int, err error) {
+	fd, err := dup(dir)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { unix.Close(fd) }()
+	for depth = range 8 {
+		var st unix.Statx_t
+		if err := statFD(fd, &st); err != nil {
+			return 0, 0, err
+		}
+		if st.Ino == procRoot {
+			return 0, 0, nil
+		}
+		t, err := ReadTask("/proc/self/fd/" + strconv.Itoa(fd) + "/status")
+		if err == nil {
+			return t.TGID, depth, nil
+		}
+		up, err := openAt(fd, "..", openDir)
+		if err != nil {
+			return 0, 0, err
+		}
+		unix.Close(fd)
+		fd = up
+	}
+	return 0, 0, unix.EACCES
+}
+
+// hostCaller is this process.
+type hostCaller struct{}
+
+func (hostCaller) root() (int, error) { return openAt(unix.AT_FDCWD, "/", openDir) }
+
+func (hostCaller) dir(fd int) (int, error) {
+	if fd == unix.AT_FDCWD {
+		return openAt(unix.AT_FDCWD, ".", openDir)
+	}
+	return dup(fd)
+}
+
+func (hostCaller) ids() (tgid, tid uint32) { return uint32(unix.Getpid()), uint32(unix.Gettid()) }
+
+// Caller is a thread of the sandbox that waits in a call. Root of all of them is the host's,
+// as no call that changes it is allowed inside.
+type Caller struct {
+	TID  uint32
+	Task Task
+	// Valid reports whether the thread still waits, so that what was opened by its number is
+	// its own.
+	Valid func() bool
+}
+
+func (c *Caller) root() (int, error) { return hostCaller{}.root() }
+
+func (c *Caller) dir(fd int) (int, error) {
+	path := "/proc/" + strconv.Itoa(int(c.TID)) + "/cwd"
+	if fd != unix.AT_FDCWD {
+		if fd < 0 {
+			return -1, unix.EBADF
+		}
+		path = "/proc/" + strconv.Itoa(int(c.TID)) + "/fd/" + strconv.Itoa(fd)
+	}
+	got, err := openAt(unix.AT_FDCWD, path, unix.O_PATH|unix.O_CLOEXEC)
+	switch {
+	case err == unix.ENOENT && fd != unix.AT_FDCWD:
+		return -1, unix.EBADF
+	case err != nil:
+		return -1, unix.EACCES
+	case !c.Valid():
+		unix.Close(got)
+		return -1, unix.EACCES
+	}
+	return got, nil
+}
+
+func (c *Caller) ids() (tgid, tid uint32) { return c.Task.TGID, c.TID }

@@ -1,0 +1,250 @@
+// Package broker does to files what the sandbox may do to them, on its behalf: on OS
+// threads of the host that stand under the file rules of the sandbox's own ruleset, with
+// its capabilities, and with a umask and a working directory of their own. What such a
+// thread is asked for, the kernel judges as it would for the sandbox.
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+
+	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	"github.com/sandlock/sandlock/core/internal/sys"
+	"golang.org/x/sys/unix"
+)
+
+// maxThreads bounds the threads of one sandbox: each that waits for a slow file system has
+// one, as has each that waits for the other end of a FIFO, of which there may be as many
+// besides.
+const maxThreads = 64
+
+// Broker has confined threads, as many as are busy at a time, and keeps them to its end.
+// Its methods may be called from any goroutine.
+type Broker struct {
+	ruleset int
+	caps    uint64
+
+	once   sync.Once
+	status Credentials // of the threads, which are the sandbox's at its start
+	err    error
+
+	quick, patient pool
+}
+
+// New makes a Broker whose threads restrict themselves by ruleset, of which it keeps a copy,
+// and have no capability but those in caps. There is no thread before Ready.
+func New(ruleset int, caps uint64) (*Broker, error) {
+	fd, err := unix.FcntlInt(uintptr(ruleset), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	b := &Broker{ruleset: sys.Opened(fd), caps: caps}
+	for _, p := range []*pool{&b.quick, &b.patient} {
+		p.confine, p.change.L = b.confine, &p.mu
+	}
+	return b, nil
+}
+
+// Ready makes the first thread, so that what is in the way of confining one is an error
+// here. Nothing else may be called before.
+func (b *Broker) Ready() error {
+	b.once.Do(func() { b.err = b.ready() })
+	return b.err
+}
+
+func (b *Broker) ready() error {
+	confined, read := make(chan int, 1), make(chan struct{})
+	thread := make(chan error, 1)
+	go func() {
+		err := b.quick.do(func() {
+			confined <- unix.Gettid()
+			<-read // by somebody else: a confined thread may not
+		})
+		close(confined)
+		thread <- err
+	}()
+	var err error
+	if tid, ok := <-confined; ok {
+		b.status, err = readCredentials(fmt.Sprintf("/proc/self/task/%d/status", tid))
+	}
+	close(read)
+	return errors.Join(<-thread, err)
+}
+
+// Do calls f on a confined thread and waits for it. An error says that there is none, and f
+// was not called.
+func (b *Broker) Do(f func()) error { return b.quick.do(f) }
+
+// DoPatiently is Do for what may wait for another task of the sandbox: it takes no thread
+// from what does not.
+func (b *Broker) DoPatiently(f func()) error { return b.patient.do(f) }
+
+// Close ends the threads, each when it is done. No other call may come after.
+func (b *Broker) Close() {
+	b.quick.close()
+	b.patient.close()
+	sys.Closing(b.ruleset)
+	unix.Close(b.ruleset)
+}
+
+// pool is threads and what they are to do.
+type pool struct {
+	confine func() error
+	change  sync.Cond // of what follows
+
+	mu      sync.Mutex // guards what follows
+	queue   []*job
+	threads int
+	idle    int // of them, those that wait
+	closed  bool
+}
+
+type job struct {
+	f    func()
+	err  error
+	done chan struct{}
+}
+
+var errClosed = errors.New("the sandbox is over")
+
+func (p *pool) do(f func()) error {
+	j := &job{f: f, done: make(chan struct{})}
+	p.mu.Lock()
+	switch {
+	case p.closed:
+		p.mu.Unlock()
+		return errClosed
+	case len(p.queue) >= p.idle && p.threads < maxThreads:
+		p.threads++
+		go p.run(j)
+	default:
+		p.queue = append(p.queue, j)
+		p.change.Signal()
+	}
+	p.mu.Unlock()
+	<-j.done
+	return j.err
+}
+
+func (p *pool) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	for _, j := range p.queue {
+		j.err = errClosed
+		close(j.done)
+	}
+	p.queue = nil
+	p.change.Broadcast()
+}
+
+// next waits for a job; nil is the end.
+func (p *pool) next() *job {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.idle++
+	for len(p.queue) == 0 && !p.closed {
+		p.change.Wait()
+	}
+	p.idle--
+	if p.closed {
+		return nil
+	}
+	j := p.queue[0]
+	p.queue = slices.Delete(p.queue, 0, 1)
+	return j
+}
+
+// run is a thread of the pool. It ends with its goroutine, as nothing undoes its
+// confinement: it is never unlocked (runtime.LockOSThread). The main thread would stay
+// instead, and is the host's, so it is passed over.
+func (p *pool) run(j *job) {
+	runtime.LockOSThread()
+	if unix.Gettid() == unix.Getpid() {
+		elsewhere := make(chan struct{})
+		go func() {
+			runtime.LockOSThread() // on another thread, as this one is taken
+			close(elsewhere)
+			p.serve(j)
+		}()
+		<-elsewhere
+		runtime.UnlockOSThread()
+		return
+	}
+	p.serve(j)
+}
+
+func (p *pool) serve(j *job) {
+	if err := p.confine(); err != nil {
+		p.mu.Lock()
+		p.threads--
+		p.mu.Unlock()
+		j.err = fmt.Errorf("a thread that opens files for the sandbox can't be confined: %w", err)
+		close(j.done)
+		return
+	}
+	for ; j != nil; j = p.next() {
+		j.run()
+	}
+}
+
+// run makes a panic an error of the job.
+func (j *job) run() {
+	defer close(j.done)
+	defer func() {
+		if r := recover(); r != nil {
+			j.err = fmt.Errorf("BUG(sandlock): %v, please report", r)
+		}
+	}()
+	j.f()
+}
+
+// confine restricts the calling thread for good.
+func (b *Broker) confine() error {
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return os.NewSyscallError("unshare(CLONE_FS)", err)
+	}
+	// Without signals: the host's handlers are none of this thread's business, and one must
+	// not interrupt sys.AddFD. Those of a fault stay.
+	var mask unix.Sigset_t
+	for s := unix.Signal(1); s <= 64; s++ {
+		switch s {
+		case unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, unix.SIGSYS:
+		default:
+			mask.Val[(s-1)/64] |= 1 << ((s - 1) % 64)
+		}
+	}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &mask, nil); err != nil {
+		return os.NewSyscallError("rt_sigprocmask", err)
+	}
+	if err := keepCapabilities(b.caps); err != nil {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl(PR_SET_NO_NEW_PRIVS)", err)
+	}
+	if err := ll.LandlockRestrictSelf(b.ruleset, 0); err != nil {
+		return os.NewSyscallError("landlock_restrict_self", err)
+	}
+	return nil
+}
+
+// keepCapabilities drops all others of the calling thread, as the warden's child does.
+func keepCapabilities(keep uint64) error {
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&head, &sets[0]); err != nil {
+		return os.NewSyscallError("capget", err)
+	}
+	for i := range sets {
+		kept := uint32(keep >> (32 * i))
+		sets[i].Effective &= kept
+		sets[i].Permitted &= kept
+		sets[i].Inheritable = 0
+	}
+	return os.NewSyscallError("capset", unix.Capset(&head, &sets[0]))
+}

@@ -1,0 +1,211 @@
+package handler
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sandlock/sandlock/core/internal/broker"
+	"github.com/sandlock/sandlock/core/internal/notify"
+	"golang.org/x/sys/unix"
+)
+
+// Files carries out the calls that take a path on the caller's behalf, from a copy of the
+// path: nothing that the sandbox does to the memory or to the names afterwards changes what
+// the decision fell on.
+type Files struct {
+	Broker  *broker.Broker
+	Denials *broker.Denials
+	// Judge has opens decided before they are done; nil allows all.
+	Judge func(r *notify.Request, answer func(unix.Errno))
+	// Timeout is how long the reading of a caller's memory may take.
+	Timeout time.Duration
+	Log     func(format string, args ...any)
+
+	mu      sync.Mutex // guards what follows
+	working int
+	queue   []func()
+}
+
+// maxWorking bounds the goroutines, and with them the threads that may hang in the memory
+// of a caller.
+const maxWorking = 64
+
+// fileRequest is a call whose arguments are read.
+type fileRequest struct {
+	*notify.Request
+	caller broker.Caller
+}
+
+// errKernel leaves a call to the kernel, whatever its path is by then: an open with O_PATH,
+// whose flags are a register. What it returns can do nothing to a file: whatever is done by
+// way of it is another call by path. It could not be handed over either, since the kernel
+// takes no such descriptor for SECCOMP_IOCTL_NOTIF_ADDFD.
+var errKernel = errors.New("a call for the kernel")
+
+// fileCall reads the arguments of a call, and returns what carries it out. given says that
+// the caller has got a descriptor, and with it the answer.
+type fileCall func(f *Files, r *fileRequest) (act func() (given bool, err error), err error)
+
+// Handler is the [notify.Handler] of a system call, nil for one that takes no path.
+func (f *Files) Handler(name string) notify.Handler {
+	call, ok := fileCalls[name]
+	if !ok {
+		return nil
+	}
+	judged := openCalls[name] && f.Judge != nil
+	return func(r *notify.Request) {
+		// Nothing is decided here, so the memory does not matter.
+		if !judged && !f.Denials.Any() {
+			if r.Claim() {
+				r.ContinueClaimed()
+			}
+			return
+		}
+		l := r.Listener()
+		l.Hold()
+		if !judged {
+			f.begin(r, call)
+			return
+		}
+		f.Judge(r, func(errno unix.Errno) {
+			if errno == 0 {
+				f.begin(r, call)
+				return
+			}
+			r.Errno(errno)
+			l.Release()
+		})
+	}
+}
+
+// begin has a call carried out, when its turn comes; a Hold stands for it.
+func (f *Files) begin(r *notify.Request, call fileCall) {
+	cancel := r.Listener().After(f.Timeout, func() {
+		if r.Claim() {
+			f.Log("a call of task %d denied: the caller's memory was not read in %v", r.TID, f.Timeout)
+			r.AnswerClaimed(0, unix.EPERM)
+		}
+	})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.queue = append(f.queue, func() {
+		defer r.Listener().Release()
+		f.serve(r, call, cancel)
+	})
+	if f.working < maxWorking {
+		f.working++
+		go f.work()
+	}
+}
+
+func (f *Files) work() {
+	for {
+		f.mu.Lock()
+		if len(f.queue) == 0 {
+			f.working--
+			f.mu.Unlock()
+			return
+		}
+		next := f.queue[0]
+		f.queue[0] = nil
+		f.queue = f.queue[1:]
+		f.mu.Unlock()
+		next()
+	}
+}
+
+// serve answers a request. A panic denies it.
+func (f *Files) serve(r *notify.Request, call fileCall, cancel func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			f.Log("BUG(sandlock): %v, please report", p)
+			r.Errno(unix.EPERM)
+		}
+	}()
+	req := &fileRequest{Request: r, caller: broker.Caller{TID: r.TID, Valid: r.Valid}}
+	task, err := broker.ReadTask(fmt.Sprintf("/proc/%d/status", r.TID))
+	if err != nil {
+		cancel()
+		if r.Valid() {
+			f.Log("a call of task %d denied: who it is can't be read: %v", r.TID, err)
+		}
+		r.Errno(unix.EPERM)
+		return
+	}
+	req.caller.Task = task
+	act, err := call(f, req)
+	cancel()
+	if err == errKernel {
+		if r.Claim() {
+			r.ContinueClaimed()
+		}
+		return
+	}
+	if err != nil {
+		r.Errno(errnoOf(err))
+		return
+	}
+	if !r.Claim() {
+		return
+	}
+	// What was read was the caller's, and the broker asks once more before it acts.
+	given, err := act()
+	switch {
+	case given:
+	case err != nil:
+		r.AnswerClaimed(0, errnoOf(err))
+	default:
+		r.AnswerClaimed(0, 0)
+	}
+}
+
+// Process returns the ids of the process that made a request, and of its parent.
+func Process(r *notify.Request) (tgid, ppid uint32, err error) {
+	t, err := readTask(r.TID)
+	if err == nil && !r.Valid() {
+		err = errEnded
+	}
+	return t.tgid, t.ppid, err
+}
+
+func (r *fileRequest) int(i int) int { return int(int32(r.Data.Args[i])) }
+
+func (r *fileRequest) mode(i int) uint32 { return uint32(r.Data.Args[i]) }
+
+// path reads the string that argument i points to.
+func (r *fileRequest) path(i int) (string, error) { return r.text(i, unix.PathMax, unix.ENAMETOOLONG) }
+
+// text reads a string of less than max bytes; long is the error of a longer one.
+func (r *fileRequest) text(i, max int, long unix.Errno) (string, error) {
+	addr := r.Data.Args[i]
+	var text []byte
+	for len(text) < max {
+		// Up to the end of a page: the next one may not be there.
+		buf := make([]byte, min(pageSize-int(addr%pageSize), max-len(text)))
+		n, err := r.ReadMemory(addr, buf)
+		switch {
+		case errors.Is(err, unix.EFAULT) || err == nil && n == 0:
+			return "", unix.EFAULT
+		case err != nil:
+			return "", unix.EPERM
+		}
+		if end := bytes.IndexByte(buf[:n], 0); end >= 0 {
+			return string(append(text, buf[:end]...)), nil
+		}
+		text, addr = append(text, buf[:n]...), addr+uint64(n)
+	}
+	return "", long
+}
+
+// name is a path that counts from the descriptor in argument dir; -1: from the working
+// directory.
+func (r *fileRequest) name(dir, path int) (broker.Name, error) {
+	text, err := r.path(path)
+	if dir < 0 {
+		return broker.Name{Dir: unix.AT_FDCWD, Path: text}, err
+	}
+	return broker.Name{Dir: r.int(dir), Path: text}, err
+}

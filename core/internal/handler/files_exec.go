@@ -1,0 +1,62 @@
+package handler
+
+import (
+	"fmt"
+
+	"github.com/sandlock/sandlock/core/internal/broker"
+	"github.com/sandlock/sandlock/core/internal/notify"
+	"golang.org/x/sys/unix"
+)
+
+// ExecGuard keeps what is denied from being executed: before the exec by the path, which is
+// the errno that an honest caller sees, and at the exec stop by what the kernel has loaded,
+// which is final.
+type ExecGuard interface {
+	// Active reports whether anything is denied.
+	Active() bool
+	// State is another value, once what is denied has changed.
+	State() any
+	// Before may block in the caller's memory.
+	Before(r *notify.Request) unix.Errno
+	// After returns why a process may not run what it has become.
+	After(pid int32) error
+}
+
+// Active is that of [ExecGuard].
+func (f *Files) Active() bool { return f.Denials.Any() }
+
+// State is that of [ExecGuard].
+func (f *Files) State() any { return f.Denials.State() }
+
+// Before is that of [ExecGuard].
+func (f *Files) Before(r *notify.Request) unix.Errno {
+	if !f.Denials.Any() {
+		return 0
+	}
+	task, err := broker.ReadTask(fmt.Sprintf("/proc/%d/status", r.TID))
+	if err != nil {
+		return unix.EPERM
+	}
+	req := &fileRequest{Request: r, caller: broker.Caller{TID: r.TID, Task: task, Valid: r.Valid}}
+	o := broker.Object{Follow: true}
+	if r.Data.Nr == unix.SYS_EXECVEAT {
+		o, err = flagged(0, 1, 4, true)(req)
+	} else {
+		o.Name, err = req.name(-1, 0)
+	}
+	if err != nil {
+		return errnoOf(err)
+	}
+	if err := f.Broker.Find(&req.caller, f.Denials, o); err != nil {
+		return errnoOf(err)
+	}
+	return 0
+}
+
+// After is that of [ExecGuard].
+func (f *Files) After(pid int32) error {
+	if !f.Denials.Any() {
+		return nil
+	}
+	return f.Denials.Runs(pid)
+}

@@ -1,0 +1,132 @@
+package attacks
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/sandlock/sandlock/core"
+	"golang.org/x/sys/unix"
+)
+
+// tree makes a directory with something denied in it, as the victim files knows it.
+func tree(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for d := dir; d != "/tmp" && d != "/"; d = filepath.Dir(d) {
+		_ = os.Chmod(d, 0o755) // an ordinary user walks through
+	}
+	must(t, os.Mkdir(filepath.Join(dir, "denied"), 0o755))
+	for name, text := range map[string]string{"denied/secret": "SECRET", "file": "SECRET", "other": "other"} {
+		must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755))
+	}
+	for name, target := range map[string]string{"link-to-denied": "denied", "link-to-file": "file", "dangling": "denied/new"} {
+		must(t, os.Symlink(target, filepath.Join(dir, name)))
+	}
+	must(t, os.Link(filepath.Join(dir, "file"), filepath.Join(dir, "hard")))
+	must(t, os.Link(filepath.Join(dir, "denied/secret"), filepath.Join(dir, "hard-secret")))
+	return dir
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// snapshot is all that could have been changed of a tree.
+func snapshot(t *testing.T, dir string) string {
+	t.Helper()
+	var s strings.Builder
+	must(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			return err
+		}
+		fmt.Fprintf(&s, "%s ino %d mode %o links %d owner %d:%d size %d mtime %v", strings.TrimPrefix(path, dir), st.Ino, st.Mode, st.Nlink, st.Uid, st.Gid, st.Size, st.Mtim)
+		if st.Mode&unix.S_IFMT == unix.S_IFREG {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(&s, " %q", text)
+		}
+		attrs := make([]byte, 256)
+		n, err := unix.Llistxattr(path, attrs)
+		if err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+			return err
+		}
+		fmt.Fprintf(&s, " %q\n", attrs[:max(n, 0)])
+		return nil
+	}))
+	return s.String()
+}
+
+// deniedTree is a policy that lets all of a tree be written but what is denied in it.
+func deniedTree(dir string) *core.Policy {
+	p := policy()
+	p.FSReadable = append(p.FSReadable, "/proc", "/dev/fd")
+	p.FSWritable = []string{dir}
+	p.FSDenied = []string{filepath.Join(dir, "denied"), filepath.Join(dir, "file"), filepath.Join(dir, "missing")}
+	return p
+}
+
+// Section 12: whatever the spelling and the call, nothing of what is denied is read or
+// changed.
+func TestDenied(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		dir := tree(t)
+		before := snapshot(t, dir)
+		r := inside(t, deniedTree(dir), victim("files"), dir)
+		got := attempts(string(r.Stdout))
+		if strings.Contains(string(r.Stdout), "SECRET") {
+			t.Errorf("it was read: %s", r.Stdout)
+		}
+		if after := snapshot(t, dir); after != before {
+			t.Errorf("before:\n%safter:\n%s", before, after)
+		}
+		if r.ExitCode != 0 || len(got) < 300 {
+			t.Errorf("%d attempts, %+v, %s", len(got), r, r.Stderr)
+		}
+		free := func(name string) bool { // it does nothing to a file, and what is done by way of it is refused
+			return name == "chdir" || strings.HasPrefix(name, "open-path:")
+		}
+		for name, a := range got {
+			switch {
+			case free(name):
+			case name == "openat2":
+				if a.errno != syscall.ENOSYS {
+					t.Errorf("%s: %+v", name, a)
+				}
+			case a.result != -1 || a.errno != syscall.EACCES:
+				t.Errorf("%s: %+v", name, a)
+			}
+		}
+	})
+	t.Run("control", func(t *testing.T) {
+		dir := tree(t)
+		before := snapshot(t, dir)
+		out := outside(t, victim("files"), dir)
+		if !strings.Contains(out, "SECRET") || snapshot(t, dir) == before {
+			t.Errorf("%s", out)
+		}
+		worked := 0
+		for _, a := range attempts(out) {
+			if a.result >= 0 {
+				worked++
+			}
+		}
+		if worked < 100 {
+			t.Errorf("%d attempts worked", worked)
+		}
+	})
+}
