@@ -1,4 +1,4 @@
-# make            the warden, libsandlock.so and, in place, the Python package
+# make            the warden, libsandlock.so, the tool and, in place, the Python package
 # make test       everything that tests; fetches what it needs (tests/setup)
 # make test-apps  PostgreSQL, Redis and Chromium in a sandbox; installs them
 # make test-vm    some of the tests on Debian's kernels, in qemu, under each of Yama's
@@ -6,7 +6,7 @@
 # make bench      the measurements beside their peers
 # make soak       the long forms of the tests that have one
 # make fuzz       each fuzz target for FUZZTIME
-# make install    PREFIX= DESTDIR= LIBDIR=
+# make install    PREFIX= DESTDIR= LIBDIR= BINDIR=
 # make lint       gofmt, go vet, mypy --strict, shellcheck
 # make cross      compiles the warden and the Go code for arm64, too
 #
@@ -16,6 +16,7 @@ VERSION := $(shell sed -n 's/.*sandlock_version(void).*"\(.*\)".*/\1/p' capi/exp
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
+BINDIR ?= $(PREFIX)/bin
 FUZZTIME ?= 10s
 GO ?= go
 PYTHON ?= python3
@@ -45,7 +46,8 @@ endif
 .PHONY: all warden test go-test python-test test-setup test-apps test-vm bench soak fuzz install clean lint vet cross FORCE
 
 LIB := build/libsandlock.so.0
-all: libsandlock.so python/src/sandlock/libsandlock.so.0
+TOOL := build/sandlock
+all: libsandlock.so $(TOOL) python/src/sandlock/libsandlock.so.0 python/src/sandlock/bin/sandlock
 
 # ---- the warden -----------------------------------------------------------
 # Freestanding: it runs no constructor and no libc start code, so nothing that
@@ -83,6 +85,17 @@ libsandlock.so: libsandlock.so.0
 	ln -sf $(SONAME) $@
 python/src/sandlock/libsandlock.so.0: $(LIB)
 	ln -sf ../../../$(LIB) $@
+
+# ---- the tool ---------------------------------------------------------------
+# One static file: no cgo.
+$(TOOL): $(WARDEN) FORCE
+	@mkdir -p build
+	GOFLAGS='$(filter-out -race,$(GOFLAGS))' CGO_ENABLED=0 $(GO) build $(TAGS) -trimpath \
+		-ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/sandlock
+
+python/src/sandlock/bin/sandlock: $(TOOL)
+	@mkdir -p $(@D)
+	ln -sf ../../../../$(TOOL) $@
 
 # ---- tests ------------------------------------------------------------------
 test: all test-setup vet go-test python-test
@@ -130,7 +143,7 @@ bench: all
 	$(MAKE) -C bench GO='$(GO)' PYTHON='$(PYTHON)'
 
 lint: test-setup $(WARDEN)
-	@unformatted=$$(gofmt -l core capi tests bench); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l core capi cmd tests bench); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
 	$(GO) vet $(TAGS) ./...
 	build/venv/bin/python -m mypy --strict python/src examples/audit_build.py
 	! command -v shellcheck >/dev/null || shellcheck .ci/run tests/setup/packages tests/setup/venv tests/vm/run
@@ -138,7 +151,7 @@ lint: test-setup $(WARDEN)
 # Only the compilers can be asked here, but they know the other numbers and types.
 cross:
 	$(MAKE) $(WARDEN_DIR)/warden_arm64.elf WARDEN_CC_arm64=aarch64-linux-gnu-gcc
-	GOARCH=arm64 CGO_ENABLED=0 $(GO) vet $(TAGS) ./core/...
+	GOARCH=arm64 CGO_ENABLED=0 $(GO) vet $(TAGS) ./core/... ./cmd/...
 
 # ---- install ------------------------------------------------------------------
 define PC
@@ -156,8 +169,9 @@ export PC
 
 # Root installs what another user has built, and needs no Go for it.
 install:
-	@test -e $(LIB) || $(MAKE) all
-	install -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)'
+	@test -e $(LIB) -a -e $(TOOL) || $(MAKE) all
+	install -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(BINDIR)'
+	install -m 0755 $(TOOL) '$(DESTDIR)$(BINDIR)/sandlock'
 	install -m 0755 $(LIB) '$(DESTDIR)$(LIBDIR)/$(SONAME)'
 	ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libsandlock.so'
 	install -m 0644 include/sandlock.h '$(DESTDIR)$(INCLUDEDIR)/sandlock.h'
@@ -166,5 +180,5 @@ install:
 # Go's module cache is read-only by default, so rm alone can't take it away.
 clean:
 	chmod -R u+w build 2>/dev/null || :
-	rm -rf build libsandlock.so libsandlock.so.0 python/src/sandlock/libsandlock.so.0 $(WARDEN_DIR)/warden_*.elf
+	rm -rf build libsandlock.so libsandlock.so.0 python/src/sandlock/libsandlock.so.0 python/src/sandlock/bin $(WARDEN_DIR)/warden_*.elf
 	find python tests -name __pycache__ -type d -prune -exec rm -rf {} +

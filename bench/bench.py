@@ -84,6 +84,28 @@ def spawning(build: str) -> None:
     print(f"  sandlock_run with 1 GiB resident: {100 * growth:+.1f} % (target: within 15 %)")
 
 
+def shell(build: str) -> None:
+    """The tool, from its start to its end, beside what a shell would start instead."""
+    commands: Dict[str, List[str]] = {
+        "/bin/true": TRUE,
+        "an empty Go program": [f"{build}/empty"],
+        "sandlock run": ["build/sandlock", "run", *(f"--fs-read={path}" for path in SYSTEM), "--", *TRUE],
+        "sandlock run -p system": ["build/sandlock", "run", "-p", "system", "--", *TRUE],
+    }
+    bwrap = shutil.which("bwrap")
+    if bwrap and not subprocess.run([bwrap, "--unshare-all", "--ro-bind", "/", "/", *TRUE], stderr=subprocess.DEVNULL).returncode:
+        commands["bubblewrap"] = [bwrap, "--unshare-all", "--ro-bind", "/", "/", *TRUE]
+    samples: Samples = collections.defaultdict(list)
+    arguments = [word for name, command in commands.items() for word in [",", name, *command]][1:]
+    for _ in range(TURNS):
+        collect(samples, [f"{build}/shell", "60", *arguments])
+    table = Table("from the shell's prompt, /bin/true")
+    bare = samples["/bin/true"]
+    for name in commands:
+        target = "at most 4, and half of bubblewrap" if name == "sandlock run" else ""
+        table.row(name, samples[name], None if name == "/bin/true" else bare, "/bin/true", target)
+
+
 def python_runs() -> None:
     samples: Samples = collections.defaultdict(list)
     box = Sandbox(fs_readable=SYSTEM)
@@ -297,6 +319,7 @@ def untrapped(build: str) -> None:
 def main() -> None:
     build, go = os.path.abspath(sys.argv[1]), sys.argv[2]
     spawning(build)
+    shell(build)
     python_runs()
     executing(build)
     limited(build)

@@ -35,7 +35,8 @@ var imports = map[string][]string{
 	"core/internal/handler":  {"core/internal/broker", "core/internal/sys", "core/internal/warden", "core/internal/notify", "core/internal/flaw"},
 	"core": {"core/internal/broker", "core/internal/sys", "core/internal/bpf", "core/internal/flaw", "core/internal/landlock", "core/internal/warden",
 		"core/internal/notify", "core/internal/handler"},
-	"capi": {"core"},
+	"capi":         {"core"},
+	"cmd/sandlock": {"core"},
 }
 
 // memory says whether a file may use unsafe, raw system calls and ptrace.
@@ -67,7 +68,7 @@ func check(name string, src []byte) ([]string, error) {
 	dir := path.Dir(name)
 	test := strings.HasSuffix(name, "_test.go")
 	may, listed := imports[dir]
-	inLibrary := (dir == "core" || strings.HasPrefix(dir, "core/") || dir == "capi") && !test
+	inLibrary := (dir == "core" || strings.HasPrefix(dir, "core/") || strings.HasPrefix(dir, "cmd/") || dir == "capi") && !test
 	if inLibrary && !listed {
 		fault("the package %s has no line in tests/fence", dir)
 	}
@@ -223,6 +224,8 @@ func TestCheckFinds(t *testing.T) {
 		{"core/internal/bpf/a.go", `import _ "` + module + `/core/internal/warden"`, "imports core/internal/warden; it may import []"},
 		{"core/internal/handler/a.go", `import _ "` + module + `/core/internal/notify"`, ""},
 		{"core/internal/new/a.go", ``, "the package core/internal/new has no line in tests/fence"},
+		{"cmd/sandlock/a.go", `import _ "os/exec"`, "starts processes"},
+		{"cmd/new/a.go", ``, "the package cmd/new has no line in tests/fence"},
 		{"tests/apps/a_test.go", `import _ "` + module + `/capi"`, "imports capi, the outermost layer"},
 	} {
 		faults, err := check(c.name, []byte("package p\n"+c.src+"\n"))

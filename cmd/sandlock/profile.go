@@ -1,0 +1,474 @@
+package main
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+// Python's sandlock._profile reads the same files, and has the same rules.
+
+//go:embed profiles/*.toml
+var builtIn embed.FS
+
+const maxProfileDepth = 16
+
+// profilesDir is where the user's profiles are: $XDG_CONFIG_HOME/sandlock/profiles, or the
+// same below ~/.config. A relative XDG_CONFIG_HOME is none, as its specification has it.
+func profilesDir() (string, error) {
+	if config := os.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(config) {
+		return filepath.Join(config, "sandlock", "profiles"), nil
+	}
+	home := os.Getenv("HOME")
+	if !filepath.IsAbs(home) {
+		return "", errors.New("neither XDG_CONFIG_HOME nor HOME is an absolute path, so there is no directory of profiles")
+	}
+	return filepath.Join(home, ".config", "sandlock", "profiles"), nil
+}
+
+// profileName says what is wrong with the name of a profile, "" when it is right.
+func profileName(name string) string {
+	for _, c := range []byte(name) {
+		if !('a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' || strings.IndexByte("._-", c) >= 0) {
+			return "a name has letters, digits, . _ and -"
+		}
+	}
+	if name == "" || name[0] == '.' || name[0] == '-' {
+		return "a name starts with a letter, a digit or _"
+	}
+	return ""
+}
+
+// source is where a profile was found.
+type source struct {
+	shown   string // in messages
+	path    string // "" for one that is built in
+	content []byte
+}
+
+// findProfile reads a profile: a path, when there is a slash or .toml, or a name, of the
+// user's own first. dir is what a relative path counts from; builtInOnly leaves out the
+// user's, so that one of his can extend the built-in of its name.
+func findProfile(name, dir string, builtInOnly bool) (source, error) {
+	if strings.Contains(name, "/") || strings.HasSuffix(name, ".toml") {
+		path := filepath.Clean(name)
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(dir, path)
+		}
+		content, err := os.ReadFile(path)
+		return source{path, path, content}, err
+	}
+	if problem := profileName(name); problem != "" {
+		return source{}, fmt.Errorf("profile %q: %s", name, problem)
+	}
+	if own, err := profilesDir(); err == nil && !builtInOnly {
+		path := filepath.Join(own, name+".toml")
+		content, err := os.ReadFile(path)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return source{path, path, content}, err
+		}
+	}
+	content, err := builtIn.ReadFile("profiles/" + name + ".toml")
+	if err != nil {
+		return source{}, fmt.Errorf("there is no profile %q; sandlock profile list names them", name)
+	}
+	return source{name, "", content}, nil
+}
+
+func loadProfile(name string) (settings, error) {
+	r := profileReader{}
+	out := settings{}
+	src, err := findProfile(name, "", false)
+	if err == nil {
+		err = r.load(src, name, out)
+	}
+	return out, err
+}
+
+// profileReader loads a profile and what it extends.
+type profileReader struct{ chain []string }
+
+func (r *profileReader) load(src source, name string, out settings) error {
+	if slices.Contains(r.chain, src.shown) {
+		return fmt.Errorf("%s: it extends itself: %s", src.shown, strings.Join(append(r.chain, src.shown), " extends "))
+	}
+	if len(r.chain) == maxProfileDepth {
+		return fmt.Errorf("%s: profiles extend each other deeper than %d", src.shown, maxProfileDepth)
+	}
+	r.chain = append(r.chain, src.shown)
+	defer func() { r.chain = r.chain[:len(r.chain)-1] }()
+	p, err := parseProfile(src)
+	if err != nil {
+		return err
+	}
+	for _, base := range p.extends {
+		dir := ""
+		if src.path != "" {
+			dir = filepath.Dir(src.path)
+		}
+		same := base.text == name && src.path != ""
+		below, err := findProfile(base.text, dir, same)
+		if err != nil {
+			return fmt.Errorf("%s:%d: extends: %w", src.shown, base.line, err)
+		}
+		if err := r.load(below, base.text, out); err != nil {
+			return err
+		}
+	}
+	out.merge(p.settings)
+	return nil
+}
+
+// profile is one file.
+type profile struct {
+	description string
+	extends     []located
+	settings    settings
+}
+
+type located struct {
+	text string
+	line int
+}
+
+// profileFile is a file that is being read.
+type profileFile struct {
+	source
+	parser unstable.Parser
+	out    profile
+	faults []string
+}
+
+// parseProfile reads a file; the error has every fault, each with its line.
+func parseProfile(src source) (profile, error) {
+	f := profileFile{source: src, out: profile{settings: settings{}}}
+	// That the document is TOML, without a key twice, is the decoder's to say.
+	var syntax *toml.DecodeError
+	if err := toml.Unmarshal(src.content, &map[string]any{}); errors.As(err, &syntax) {
+		line, column := syntax.Position()
+		return f.out, fmt.Errorf("%s:%d:%d: %s", src.shown, line, column, strings.TrimPrefix(syntax.Error(), "toml: "))
+	} else if err != nil {
+		return f.out, fmt.Errorf("%s: %w", src.shown, err)
+	}
+	f.parser.Reset(src.content)
+	section := ""
+	for f.parser.NextExpression() {
+		node := f.parser.Expression()
+		switch node.Kind {
+		case unstable.Table:
+			section = f.key(node.Key())
+			f.checkSection(section, node)
+		case unstable.ArrayTable:
+			f.fault(f.line(node), "no list of tables belongs in a profile")
+			section = "?"
+		case unstable.KeyValue:
+			f.keyValue(section, node)
+		}
+	}
+	if len(f.faults) > 0 {
+		return f.out, errors.New(strings.Join(f.faults, "\n"))
+	}
+	return f.out, nil
+}
+
+func (f *profileFile) fault(line int, format string, args ...any) {
+	f.faults = append(f.faults, fmt.Sprintf("%s:%d: ", f.shown, line)+fmt.Sprintf(format, args...))
+}
+
+// line of a node that is, or has, a key or a value.
+func (f *profileFile) line(n *unstable.Node) int {
+	at := n.Raw
+	if n.Kind == unstable.KeyValue || n.Kind == unstable.Table || n.Kind == unstable.ArrayTable {
+		it := n.Key()
+		it.Next()
+		at = it.Node().Raw
+	}
+	return 1 + bytes.Count(f.content[:at.Offset], []byte("\n"))
+}
+
+func (f *profileFile) key(it unstable.Iterator) string {
+	var parts []string
+	for it.Next() {
+		parts = append(parts, string(it.Node().Data))
+	}
+	return strings.Join(parts, ".")
+}
+
+// sections of a profile, from the table of the fields.
+func sections() []string {
+	var out []string
+	for i := range fields {
+		if section, _, ok := strings.Cut(fields[i].toml, "."); ok && !slices.Contains(out, section) {
+			out = append(out, section)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (f *profileFile) checkSection(name string, node *unstable.Node) {
+	if known := fieldAt(name); !slices.Contains(sections(), name) && (known == nil || known.kind != table) {
+		f.fault(f.line(node), "there is no section [%s]; there are %s", name, strings.Join(sections(), ", "))
+	}
+}
+
+func (f *profileFile) keyValue(section string, node *unstable.Node) {
+	key, line := f.key(node.Key()), f.line(node)
+	full := strings.TrimPrefix(section+"."+key, ".")
+	val := node.Value()
+	switch full {
+	case "description":
+		if val.Kind != unstable.String {
+			f.fault(line, "description: a string belongs here")
+		}
+		f.out.description = string(val.Data)
+		return
+	case "extends":
+		for _, item := range f.strings(val, full, line) {
+			f.out.extends = append(f.out.extends, located{item, line})
+		}
+		return
+	}
+	if field := fieldAt(full); field != nil {
+		f.set(field, val, line)
+		return
+	}
+	if before, name, ok := cutLast(full); ok { // [program.env], or env.NAME
+		if field := fieldAt(before); field != nil && field.kind == table {
+			f.entry(field, name, val, line)
+			return
+		}
+	}
+	if slices.Contains(sections(), full) && val.Kind == unstable.InlineTable { // limits = { … }
+		for it := val.Children(); it.Next(); {
+			f.keyValue(full, it.Node())
+		}
+		return
+	}
+	if head, _, _ := strings.Cut(full, "."); section != "" && !slices.Contains(sections(), head) {
+		return // the section has its fault already
+	}
+	f.fault(line, "unknown key %s%s", full, nearKey(full))
+}
+
+func cutLast(s string) (before, after string, ok bool) {
+	i := strings.LastIndexByte(s, '.')
+	if i < 0 {
+		return "", "", false
+	}
+	return s[:i], s[i+1:], true
+}
+
+// nearKey names the keys of the section, or where a known key belongs.
+func nearKey(full string) string {
+	section, key, _ := cutLast(full)
+	if key == "" {
+		key = full
+	}
+	var here []string
+	for i := range fields {
+		if fields[i].toml == "" {
+			continue
+		}
+		s, k, _ := strings.Cut(fields[i].toml, ".")
+		if k == key || fields[i].name == key {
+			return "; it is " + k + " in [" + s + "]"
+		}
+		if s == section {
+			here = append(here, k)
+		}
+	}
+	if here == nil {
+		return ""
+	}
+	return "; [" + section + "] has " + strings.Join(here, ", ")
+}
+
+// strings reads a string, or a list of them.
+func (f *profileFile) strings(val *unstable.Node, name string, line int) []string {
+	if val.Kind == unstable.String {
+		return []string{string(val.Data)}
+	}
+	var out []string
+	if val.Kind != unstable.Array {
+		f.fault(line, "%s: a list of strings belongs here", name)
+		return nil
+	}
+	for it := val.Children(); it.Next(); {
+		if it.Node().Kind != unstable.String {
+			f.fault(f.itemLine(it.Node(), line), "%s: each item is a string", name)
+			continue
+		}
+		out = append(out, string(it.Node().Data))
+	}
+	return out
+}
+
+// itemLine is the line of an item of a list, which may be another than its key's.
+func (f *profileFile) itemLine(n *unstable.Node, otherwise int) int {
+	if n.Raw.Length == 0 {
+		return otherwise
+	}
+	return f.line(n)
+}
+
+func (f *profileFile) set(field *field, val *unstable.Node, line int) {
+	origin := func(line int) string { return fmt.Sprintf("%s:%d: %s", f.shown, line, field.toml) }
+	put := func(json string, line int) { f.out.settings.add(field, value{json: json, origin: origin(line)}) }
+	wants := func(what string) { f.fault(line, "%s: %s belongs here", field.toml, what) }
+	switch field.kind {
+	case boolean:
+		if val.Kind != unstable.Bool {
+			wants("true or false")
+			return
+		}
+		put(string(val.Data), line)
+	case text:
+		if val.Kind != unstable.String {
+			wants("a string")
+			return
+		}
+		if s, keep := f.expand(field, string(val.Data), line); keep {
+			put(quoteJSON(s), line)
+		}
+	case size, integer, seconds:
+		if json, ok := scalar(val, field.kind); ok {
+			put(json, line)
+		} else {
+			wants(map[kind]string{size: `a size such as "512M", or a number of bytes,`, integer: "a whole number", seconds: "a number of seconds"}[field.kind])
+		}
+	case table:
+		if val.Kind != unstable.InlineTable {
+			wants("a table of strings")
+			return
+		}
+		for it := val.Children(); it.Next(); {
+			f.entry(field, f.key(it.Node().Key()), it.Node().Value(), line)
+		}
+	default:
+		if val.Kind != unstable.Array {
+			wants("a list")
+			return
+		}
+		f.out.settings[field.name] = []value{} // given, though perhaps empty
+		for it := val.Children(); it.Next(); {
+			f.item(field, it.Node(), f.itemLine(it.Node(), line), origin, put)
+		}
+	}
+}
+
+func (f *profileFile) item(field *field, n *unstable.Node, line int, origin func(int) string, put func(string, int)) {
+	switch {
+	case field.kind == mounts && n.Kind == unstable.String:
+		spec, _ := f.expand(field, string(n.Data), line)
+		if err := f.out.settings.addMount(spec, origin(line)); err != nil {
+			f.faults = append(f.faults, err.Error())
+		}
+	case n.Kind == unstable.String && field.kind != numbers:
+		if s, keep := f.expand(field, string(n.Data), line); keep {
+			put(quoteJSON(s), line)
+		}
+	case n.Kind == unstable.Integer && (field.kind == numbers || field.kind == ports):
+		json, ok := scalar(n, integer)
+		if !ok {
+			f.fault(line, "%s: %s is out of range", field.toml, n.Data)
+			return
+		}
+		put(json, line)
+	case field.kind == numbers:
+		f.fault(line, "%s: each item is a whole number", field.toml)
+	default:
+		f.fault(line, "%s: each item is a string", field.toml)
+	}
+}
+
+func (f *profileFile) entry(field *field, key string, val *unstable.Node, line int) {
+	if val.Kind != unstable.String {
+		f.fault(line, "%s.%s: a string belongs here", field.toml, key)
+		return
+	}
+	s, _ := f.expand(field, string(val.Data), line)
+	f.out.settings.add(field, value{key, quoteJSON(s), fmt.Sprintf("%s:%d: %s.%s", f.shown, line, field.toml, key)})
+}
+
+// scalar writes a number, or a string in a number's place, as JSON.
+func scalar(n *unstable.Node, k kind) (json string, ok bool) {
+	switch {
+	case n.Kind == unstable.String && k != seconds:
+		return quoteJSON(string(n.Data)), true
+	case n.Kind == unstable.Integer:
+		i, err := strconv.ParseInt(string(n.Data), 0, 64)
+		return strconv.FormatInt(i, 10), err == nil
+	case n.Kind == unstable.Float && k == seconds:
+		x, err := strconv.ParseFloat(strings.ReplaceAll(string(n.Data), "_", ""), 64)
+		return strconv.FormatFloat(x, 'f', -1, 64), err == nil && x >= 0 && x < 1e9
+	}
+	return "", false
+}
+
+// expand puts in ${PWD} and ${HOME}, in paths and in the values of env; $$ is a $. A path
+// of a list that starts with - is left out where it does not exist, as systemd.exec(5)
+// has it.
+func (f *profileFile) expand(field *field, s string, line int) (out string, keep bool) {
+	if !field.path && field.name != "env" && field.kind != mounts {
+		return s, true
+	}
+	optional := field.path && field.kind == list && strings.HasPrefix(s, "-")
+	if optional {
+		s = s[1:]
+	}
+	var b strings.Builder
+	for rest := s; rest != ""; {
+		before, after, found := strings.Cut(rest, "$")
+		b.WriteString(before)
+		if !found {
+			break
+		}
+		name, tail, closed := strings.Cut(strings.TrimPrefix(after, "{"), "}")
+		switch {
+		case strings.HasPrefix(after, "$"):
+			b.WriteByte('$')
+			rest = after[1:]
+		case !strings.HasPrefix(after, "{") || !closed:
+			f.fault(line, "%s: %q: there are ${PWD} and ${HOME}; a $ itself is written $$", field.toml, s)
+			return s, true
+		default:
+			dir, err := variable(name)
+			if err != nil {
+				f.fault(line, "%s: %q: %v", field.toml, s, err)
+				return s, true
+			}
+			b.WriteString(dir)
+			rest = tail
+		}
+	}
+	out = b.String()
+	if optional {
+		_, err := os.Stat(out)
+		return out, err == nil
+	}
+	return out, true
+}
+
+func variable(name string) (string, error) {
+	switch name {
+	case "PWD":
+		return os.Getwd()
+	case "HOME":
+		if home := os.Getenv("HOME"); filepath.IsAbs(home) {
+			return home, nil
+		}
+		return "", errors.New("HOME is not set to an absolute path")
+	}
+	return "", fmt.Errorf("there are ${PWD} and ${HOME}, no ${%s}", name)
+}

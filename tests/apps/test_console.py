@@ -1,0 +1,76 @@
+"""The tool's documentation: what its commands print, and that its table of fields is the
+tool's own."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import subprocess
+from typing import Dict, List, Tuple
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TOOL = ROOT / "build" / "sandlock"
+PAGES = ["README.md", "docs/tool.md"]
+
+
+def sessions() -> List[Tuple[str, str]]:
+    return [(page, text) for page in PAGES
+            for text in re.findall(r"^```console\n(.*?)^```$", (ROOT / page).read_text(), re.M | re.S)]
+
+
+def environment(home: pathlib.Path) -> Dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "SANDLOCK_"))}
+    return {**kept, "PATH": f"{TOOL.parent}:{os.environ['PATH']}", "HOME": str(home), "LC_ALL": "C"}
+
+
+@pytest.mark.parametrize("page,session", sessions())
+def test_session(page: str, session: str, tmp_path: pathlib.Path) -> None:
+    """Lines with "$ " are commands, all others what they print, in any order."""
+    commands = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", session, re.M)
+    assert commands
+    work = tmp_path / "work"
+    work.mkdir()
+    for command, printed in commands:
+        ran = subprocess.run(["sh", "-c", command], cwd=work, env=environment(tmp_path), text=True,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert sorted(ran.stdout.splitlines()) == sorted(printed.splitlines()), (page, command)
+
+
+def test_there_are_sessions() -> None:
+    assert {page for page, _ in sessions()} == set(PAGES)
+
+
+def table() -> Dict[str, Tuple[str, str]]:
+    """name: (flags, key of a profile), as docs/tool.md has them."""
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) ?\| ", (ROOT / "docs/tool.md").read_text().split("## Fields")[1], re.M)
+    return {name: (flag.replace("\\|", "|"), key) for name, flag, key in rows}
+
+
+def test_flags_are_documented() -> None:
+    told = subprocess.run([TOOL, "run", "--help"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    flags = set(re.findall(r"^  (?:-\w, |    )(--[\w-]+)", told, re.M))
+    own = {"--profile", "--interactive", "--timeout", "--explain", "--json", "--status-fd", "--help"}
+    documented = {flag for flags, _ in table().values() for flag in re.findall(r"--[\w-]+", flags)}
+    assert documented == flags - own
+    text = (ROOT / "docs/tool.md").read_text()
+    assert not [flag for flag in own - {"--profile"} if f"`{flag}" not in text and f" {flag}" not in text]
+
+
+def test_keys_are_documented(tmp_path: pathlib.Path) -> None:
+    """Each key of the table is known to the tool, and no other is."""
+    keys = {name: re.findall(r"`\[(\w+)\]` `(\w+)`", key) for name, (_, key) in table().items()}
+    for name, found in keys.items():
+        for section, key in found:
+            # No field takes a list of tables, so that the key is known is all that passes.
+            (tmp_path / "p.toml").write_text(f"[{section}]\n{key} = [{{}}]\n")
+            ran = subprocess.run([TOOL, "run", "-p", tmp_path / "p.toml", "--explain"], stderr=subprocess.PIPE, text=True)
+            assert ran.returncode == 125 and "unknown key" not in ran.stderr and f"{section}.{key}" in ran.stderr, (name, ran)
+    sections = sorted({section for found in keys.values() for section, _ in found})
+    for section in sections:
+        (tmp_path / "p.toml").write_text(f"[{section}]\nnonsense = 1\n")
+        ran = subprocess.run([TOOL, "run", "-p", tmp_path / "p.toml", "--explain"], stderr=subprocess.PIPE, text=True)
+        known = ran.stderr.strip().split("] has ")[1].split(", ")
+        assert known == [key for found in keys.values() for s, key in found if s == section], section
