@@ -72,15 +72,11 @@ def test_job_control(terminal: Tuple[int, int]) -> None:
     tool = start(terminal, TOOL, "run", "-i", "-p", "system", "--", "bash", "--norc", "--noediting", "-i",
                  env={**os.environ, "PS1": "prompt> ", "LC_ALL": "C", "HISTFILE": ""})
     read_until(terminal[0], b"prompt> ")
-    os.write(terminal[0], b"sleep 1000\n")
-    read_until(terminal[0], b"sleep 1000")
-    # The shell has given the job the terminal when it is not the foreground job itself.
-    shell = os.tcgetpgrp(terminal[0])
-    while os.tcgetpgrp(terminal[0]) == shell:
-        os.sched_yield()
+    os.write(terminal[0], b"sh -c 'echo u\"\"p; exec sleep 1000'\n")
+    read_until(terminal[0], b"up\r\n")  # by then the shell has given it the terminal
     os.write(terminal[0], b"\x1a")
     read_until(terminal[0], b"Stopped", b"prompt> ")
-    os.write(terminal[0], b"kill -KILL %1; wait %1; exit 6\n")
+    os.write(terminal[0], b"disown %1; exit 6\n")
     assert tool.wait() == 6
 
 
@@ -100,7 +96,7 @@ def test_the_sandbox_ends_with_the_tool(terminal: Tuple[int, int], number: int) 
 
 def test_a_pipeline_keeps_the_terminal(terminal: Tuple[int, int]) -> None:
     """The command does not take the terminal from its neighbours."""
-    job = start(terminal, "sh", "-c", f"{TOOL} run -p system -- echo text | (cat; read line; echo got $line)")
+    job = start(terminal, "sh", "-c", f"{TOOL} run -p system -- echo text | (cat; read line </dev/tty; echo got $line)")
     read_until(terminal[0], b"text")
     os.write(terminal[0], b"word\n")
     read_until(terminal[0], b"got word")
