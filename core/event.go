@@ -1,5 +1,12 @@
 package core
 
+import (
+	"strconv"
+	"strings"
+
+	"github.com/sandlock/sandlock/core/internal/handler"
+)
+
 // Category groups the events that a [PolicyFunc] sees. The values are those of
 // the C ABI's sandlock_event_t.
 type Category uint8
@@ -23,6 +30,24 @@ type Event struct {
 	Port      uint16
 	Argv      []string // exact bytes; nil: not applicable
 	Denied    bool
+}
+
+// brief is the event in a few words, for the log.
+func (e *Event) brief() string {
+	switch {
+	case e.Category == CategoryNetwork && e.Port == 0:
+		return e.Syscall + " " + e.Host
+	case e.Category == CategoryNetwork:
+		return e.Syscall + " " + hostPort(e.Host, e.Port)
+	}
+	return e.Syscall + " " + handler.Brief(e.Argv)
+}
+
+func hostPort(host string, port uint16) string {
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return host + ":" + strconv.Itoa(int(port))
 }
 
 // Verdict is what a [PolicyFunc] answers. The values are those of the C ABI.

@@ -33,6 +33,10 @@ type Kernel struct {
 	// SyncWakeUp: SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP, Linux 6.6.
 	SyncWakeUp bool
 
+	// GetFDProblem says why pidfd_getfd(2) can't be used, which an outer filter may refuse;
+	// "" when it can, as far as it goes for a process and itself.
+	GetFDProblem string
+
 	Yama      int  // /proc/sys/kernel/yama/ptrace_scope; -1 without Yama
 	CanPtrace bool // the process has CAP_SYS_PTRACE
 
@@ -71,6 +75,9 @@ func Probe() Kernel {
 	k.AddFDSend = k.UserNotification && k.AtLeast(5, 14)
 	k.SyncWakeUp = k.UserNotification && k.AtLeast(6, 6)
 
+	if err := tryGetFD(); err != nil {
+		k.GetFDProblem = err.Error()
+	}
 	if text, err := sys.ReadFile("/proc/sys/kernel/yama/ptrace_scope", 64); err == nil {
 		if scope, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
 			k.Yama = scope
@@ -86,6 +93,20 @@ func Probe() Kernel {
 		k.CPUs = parseCPUList(strings.TrimSpace(string(text)))
 	}
 	return k
+}
+
+// tryGetFD takes a descriptor of this process from itself.
+func tryGetFD() error {
+	pidfd, err := unix.PidfdOpen(unix.Getpid(), 0)
+	if err != nil {
+		return fmt.Errorf("pidfd_open: %w", err)
+	}
+	defer unix.Close(pidfd)
+	fd, err := unix.PidfdGetfd(pidfd, pidfd, 0)
+	if err != nil {
+		return fmt.Errorf("pidfd_getfd: %w", err)
+	}
+	return unix.Close(fd)
 }
 
 // receiveEnds: SECCOMP_IOCTL_NOTIF_RECV returns when the last task under the

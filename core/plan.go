@@ -32,9 +32,7 @@ type Plan struct {
 	argvWeak      bool // an exec that can't be protected is judged without its argv
 	argvOpen      bool // … which none can be under this policy
 
-	hasTCP       bool    // some TCP rule exists, so stream sockets do
-	connectPorts portSet // TCP ports that may be connected to
-	bindPorts    portSet // TCP ports that may be bound and listened on
+	net netPlan
 
 	degradable, disabled []Protection // sorted
 	scopeSignal          bool         // the child's domain scopes signals
@@ -81,9 +79,7 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 		recordExecs:   p.RecordExecs,
 		argvWeak:      p.ArgvSafety == ArgvLandlock,
 		argvOpen:      p.argvOpen(),
-		hasTCP:        len(p.NetAllow)+len(p.NetAllowBind) > 0,
-		connectPorts:  p.connectPorts(),
-		bindPorts:     parseBindPorts(p.NetAllowBind, &f),
+		net:           p.compileNet(),
 		degradable:    sortedSet(p.AllowDegraded),
 		disabled:      sortedSet(p.Disable),
 		name:          p.Name,
@@ -114,15 +110,12 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 
 func (p *Plan) grants(policy *Policy) landlock.Grants {
 	without := func(protection Protection) bool { return slices.Contains(p.disabled, protection) }
-	return landlock.Grants{
+	g := landlock.Grants{
 		Readable:              policy.FSReadable,
 		Writable:              policy.FSWritable,
 		Optional:              gpuPaths(policy.GPUDevices),
 		Executable:            policy.FSExecutable,
 		ExecutableGiven:       policy.FSExecutable != nil,
-		Connect:               p.connectPorts.ranges,
-		Bind:                  p.bindPorts.ranges,
-		BindAny:               p.bindPorts.any,
 		WithoutTruncate:       without(FSTruncate),
 		WithoutIoctlDev:       without(FSIoctlDev),
 		WithoutTCP:            without(NetTCP),
@@ -130,12 +123,14 @@ func (p *Plan) grants(policy *Policy) landlock.Grants {
 		WithoutAbstractSocket: without(AbstractUnixSocketScope),
 		KeepProc:              policy.judgesExec() && !p.argvOpen,
 	}
+	p.net.grant(&g)
+	return g
 }
 
 func (p *Plan) compileFilter(policy *Policy) error {
-	p.trapped = slices.Clone(p.events)
+	p.trapped = p.net.traps()
 	if p.followsExec() {
-		p.trapped = slices.Clone(execEvents) // see handler.Exec.Silent
+		p.trapped = append(p.trapped, execEvents...) // see handler.Exec.Silent
 	}
 	var missing []string
 	if p.judgesFiles {
@@ -159,7 +154,10 @@ func (p *Plan) compileFilter(policy *Policy) error {
 		Allow:      allow,
 		Trap:       slices.Clone(p.trapped),
 		Missing:    missing,
-		InetStream: p.hasTCP,
+		InetStream: p.net.tcp,
+		InetUDP:    p.net.udp,
+		InetPing:   p.net.icmp,
+		OwnFiles:   p.net.onBehalf && p.exposed(),
 		CountTasks: p.maxProcesses != nil,
 	})
 	if err != nil {
@@ -196,14 +194,18 @@ func (p *Plan) denied(policy *Policy) []string {
 // the kernel's choice, and Landlock is not asked. Where any port or port 0 may be
 // bound, such a listen takes nothing that bind(2) would not give.
 func (p *Plan) needsListen() bool {
-	return p.hasTCP && !p.bindPorts.contains(0) && !slices.Contains(p.disabled, NetTCP)
+	return p.net.tcp && !p.net.bind.contains(0) && !slices.Contains(p.disabled, NetTCP)
 }
+
+// exposed reports whether a call that the supervisor lets go on could reach an address by
+// itself, if it were about another socket then: see handler.Net.
+func (p *Plan) exposed() bool { return p.net.datagrams || !p.landlock.JudgesConnect() }
 
 // judges reports whether policyFn is asked about the syscall.
 func (p *Plan) judges(syscall string) bool { return slices.Contains(p.events, syscall) }
 
 // mayListen reports whether a socket that is bound to the port may listen.
-func (p *Plan) mayListen(port uint16) bool { return p.bindPorts.contains(port) }
+func (p *Plan) mayListen(port uint16) bool { return p.net.bind.contains(port) }
 
 // openRuleset opens the paths of the policy and returns the ruleset, close-on-exec,
 // owned by the caller. The error is a *StartError that names every wrong path.

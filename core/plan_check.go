@@ -55,9 +55,15 @@ func (p *Plan) check(k Kernel) error {
 	if p.maxProcesses != nil && !k.traces() {
 		lack("max_processes needs ptrace(2), which /proc/sys/kernel/yama/ptrace_scope=%d forbids here; 1 is enough, and max_processes=\"unlimited\" does without", k.Yama)
 	}
-	if p.trapsListen && !p.bindPorts.empty() && !k.traces() {
+	if p.trapsListen && !p.net.bind.empty() && !k.traces() {
 		// Without a port to listen on, each listen is denied, whatever the reason.
 		lack("net_allow_bind needs pidfd_getfd(2) to carry out listen(2), which /proc/sys/kernel/yama/ptrace_scope=%d forbids here; 1 is enough", k.Yama)
+	}
+	if p.net.onBehalf && !k.traces() {
+		lack("rules for addresses, and a policy_fn that judges connect, need pidfd_getfd(2) to connect on the command's behalf, which /proc/sys/kernel/yama/ptrace_scope=%d forbids here; 1 is enough", k.Yama)
+	}
+	if p.net.onBehalf && k.GetFDProblem != "" {
+		lack("rules for addresses, and a policy_fn that judges connect, need pidfd_getfd(2) (Linux 5.6) to connect on the command's behalf: %s", k.GetFDProblem)
 	}
 	if (p.maxMemory != nil || p.maxCPU != nil) && !k.Children {
 		lack("max_memory and max_cpu need /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN, and a /proc that is mounted)")
@@ -90,7 +96,7 @@ func (p *Plan) required() []Protection {
 		protection := Protection(i)
 		switch {
 		case slices.Contains(p.disabled, protection), slices.Contains(p.degradable, protection):
-		case protection == NetTCP && !p.hasTCP:
+		case protection == NetTCP && !p.net.tcp:
 			// The filter lets no inet socket be made, which is as strict.
 		default:
 			list = append(list, protection)

@@ -34,8 +34,8 @@ func (p *Plan) String() string {
 	line("no_coredump", "%t", p.noCoredump)
 	line("no_huge_pages", "%t", p.noHugePages)
 	line("no_randomize_memory", "%t", p.noRandomize)
-	line("tcp connect", "%v", p.connectPorts)
-	line("tcp bind", "%v", p.bindPorts)
+	line("network", "%v", &p.net)
+	line("tcp bind", "%v", p.net.bind)
 	line("allow_degraded", "%v", p.degradable)
 	line("disable", "%v", p.disabled)
 	if p.policyFn == nil {

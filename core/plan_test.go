@@ -51,7 +51,8 @@ cpu_cores: [0 2]
 no_coredump: true
 no_huge_pages: true
 no_randomize_memory: true
-tcp connect: 80,443
+network: in the kernel
+  tcp: allow * ports 80,443
 tcp bind: 8000-8010
 allow_degraded: [fs-refer signal-scope]
 disable: [fs-ioctl-dev]
@@ -132,8 +133,16 @@ func TestTrapped(t *testing.T) {
 		{"bind port 0", func(p *Policy) { p.NetAllowBind = []string{"0", "80"} }, nil},
 		{"without net-tcp", func(p *Policy) { p.NetAllowBind, p.Disable = []string{"80"}, []Protection{NetTCP} }, nil},
 		{"both", func(p *Policy) {
+			p.NetAllow, p.PolicyFn, p.PolicyEvents = []string{"tcp://:80"}, allow, []string{"connect", "execve"}
+		}, []string{"connect", "execve", "execveat", "listen"}},
+		{"execs only", func(p *Policy) {
 			p.NetAllow, p.PolicyFn, p.PolicyEvents = []string{"tcp://:80"}, allow, []string{"execve"}
 		}, []string{"execve", "execveat", "listen"}},
+		{"connects only", func(p *Policy) {
+			p.NetAllow, p.PolicyFn, p.PolicyEvents = []string{"tcp://:80"}, allow, []string{"connect"}
+		}, []string{"connect", "listen"}},
+		{"an address", func(p *Policy) { p.NetAllow = []string{"tcp://:80", "tcp://1.2.3.4"} }, []string{"connect", "listen"}},
+		{"any port", func(p *Policy) { p.NetAllow = []string{"tcp://*"} }, []string{"listen"}},
 	} {
 		plan := compile(t, tt.edit)
 		if !slices.Equal(plan.trapped, tt.want) || plan.traps != (len(tt.want) > 0) ||

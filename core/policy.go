@@ -53,8 +53,11 @@ type Policy struct {
 	ExtraDenySyscalls  []string
 	ExtraAllowSyscalls []string
 
-	NetAllow     []string // tcp://:PORT[,PORT…]
-	NetAllowBind []string // N, "a,b", "lo-hi", "*"; port 0 is one that the kernel chooses
+	// NetAllow are rules for what may be reached, [scheme://]target[:ports]: tcp, udp and
+	// icmp, or none for TCP and UDP; an address, a network, or * or nothing for any. NetDeny
+	// is taken from that, or, alone, from everything.
+	NetAllow, NetDeny []string
+	NetAllowBind      []string // N, "a,b", "lo-hi", "*"; port 0 is one that the kernel chooses
 
 	AllowDegraded []Protection // may be missing on the kernel that it runs on
 	Disable       []Protection // off on every kernel

@@ -172,22 +172,3 @@ func isPrivate(a netip.Addr) bool {
 	a = a.Unmap().WithZone("")
 	return slices.ContainsFunc(privateNetworks, func(p netip.Prefix) bool { return p.Contains(a) })
 }
-
-// checkNet looks at net_allow. Only what Landlock carries out alone is built.
-func (p *Policy) checkNet(f *faults) {
-	parseNetRules(p.NetAllow, inAllow, f)
-	for _, text := range p.NetAllow {
-		rule, err := parseNetRule(text, inAllow)
-		if err != nil {
-			continue
-		}
-		if len(rule.protocols) != 1 || rule.protocols[0] != netTCP || !rule.target.any() || rule.ports.any {
-			f.add("net_allow", quote(text), "this rule is not built yet: only tcp://:PORT[,PORT…] is")
-		}
-	}
-}
-
-func (p *Policy) connectPorts() portSet {
-	set, _ := newReach(parseNetRules(p.NetAllow, inAllow, &faults{}), nil).byPort(netTCP)
-	return set
-}

@@ -38,7 +38,8 @@ type Sandbox struct {
 	broker   *broker.Broker  // nil unless files are judged
 	denials  *broker.Denials // the same
 	records  *records
-	terminal *terminal // nil unless interactive
+	network  *handler.Net // nil unless the supervisor connects
+	terminal *terminal    // nil unless interactive
 
 	out, errs  stream
 	execEnd    int // readable when the command was executed, or is dead; -1 otherwise
@@ -408,6 +409,9 @@ func (s *Sandbox) finish(r *Result, err error) {
 	if s.verdicts != nil {
 		s.exec.Over()
 		s.verdicts.close(s.onClose)
+		if s.network != nil {
+			s.network.Close()
+		}
 	} else {
 		s.onClose()
 	}

@@ -23,9 +23,9 @@ const (
 
 // Syscalls that a PolicyFn can be asked about, policy.md section 9.
 var (
-	builtEvents   = []string{"execve", "execveat"}
+	builtEvents   = []string{"connect", "execve", "execveat"}
 	namedEvents   = []string{fileEvent} // asked about when they are named, as they are many
-	unbuiltEvents = []string{"connect", "bind", "sendto", "sendmsg", "sendmmsg"}
+	unbuiltEvents = []string{"bind", "sendto", "sendmsg", "sendmmsg"}
 )
 
 // execEvents are the events whose argv has to be protected.

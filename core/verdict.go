@@ -1,6 +1,7 @@
 package core
 
 import (
+	"net/netip"
 	"runtime"
 	"slices"
 	"sync"
@@ -18,6 +19,10 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 	hs := map[int32]notify.Handler{}
 	if s.plan.trapsListen {
 		hs[unix.SYS_LISTEN] = handler.NewListen(s.plan.mayListen, s.logf).Handle
+	}
+	if s.plan.net.onBehalf {
+		s.network = s.newNetwork()
+		hs[unix.SYS_CONNECT] = s.network.Connect()
 	}
 	timeout, weakly := s.plan.policyTimeout, weak.Make(s)
 	logf := func(format string, args ...any) {
@@ -73,6 +78,40 @@ func (s execDecider) Ask(decode func() (*handler.ExecEvent, unix.Errno), answer 
 		}
 		answer(v.errno())
 	})
+}
+
+// netDecider is the [handler.NetDecider] of a sandbox.
+type netDecider struct{ *Sandbox }
+
+func (s netDecider) AskNet(decode func() (*handler.NetEvent, unix.Errno), answer func(unix.Errno)) {
+	s.verdicts.ask(func() (*Event, Verdict) {
+		ev, errno := decode()
+		if ev == nil {
+			return nil, Verdict(errno)
+		}
+		return &Event{Syscall: ev.Syscall, Category: CategoryNetwork, PID: ev.PID, ParentPID: ev.PPID,
+			Host: ev.To.Addr().String(), Port: ev.To.Port()}, Allow
+	}, func(e *Event, v Verdict) {
+		if e != nil && v == Audit {
+			s.records.addAudit(e)
+			s.logf("audit: %s by process %d", e.brief(), e.PID)
+		}
+		answer(v.errno())
+	})
+}
+
+// newNetwork makes the handler of what names an address.
+func (s *Sandbox) newNetwork() *handler.Net {
+	h := handler.NewNet()
+	h.Decider, h.Log, h.Exposed = netDecider{s}, s.logf, s.plan.exposed()
+	h.Asks = map[string]bool{}
+	for _, name := range netEvents {
+		h.Asks[name] = s.plan.judges(name)
+	}
+	h.Permits = func(p handler.Protocol, to netip.AddrPort, tid uint32) bool {
+		return s.plan.net.reach.permits(netProtocol(p), to.Addr(), to.Port())
+	}
+	return h
 }
 
 // note keeps what the result says about a verdict.
@@ -219,7 +258,7 @@ func (d *dispatcher) call(q *question) (v Verdict) {
 	d.mu.Unlock()
 	if d.timeout > 0 {
 		defer d.listener.After(d.timeout, func() {
-			d.expire(q, "policy_fn has not answered in %v about %s %s", d.timeout, ev.Syscall, handler.Brief(ev.Argv))
+			d.expire(q, "policy_fn has not answered in %v about %s", d.timeout, ev.brief())
 		})()
 	}
 	ctx := &Context{live: d.live, logf: d.logf, unbuilt: unbuilt, open: true}

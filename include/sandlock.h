@@ -227,8 +227,13 @@ sandlock_builder_t *sandlock_sandbox_builder_fs_deny(sandlock_builder_t *b, cons
 /* Working directory; without it, the host's. */
 sandlock_builder_t *sandlock_sandbox_builder_cwd(sandlock_builder_t *b, const char *path);
 
-/* Outbound rule "tcp://:PORT[,PORT…]". Without any, no network socket can be made. */
+/* What may be reached: "[tcp://]TARGET[:PORT,…]". The target is an IPv4 or IPv6 address
+ * ("[::1]" before ports), a network as "10.0.0.0/8", or "*" or nothing for any; no ports
+ * or "*" are all. An IPv4 address that is mapped into IPv6 is the IPv4 address. Without any
+ * rule no network socket can be made. Names, UDP and ICMP are not built yet. */
 sandlock_builder_t *sandlock_sandbox_builder_net_allow(sandlock_builder_t *b, const char *spec);
+/* Not built yet. */
+sandlock_builder_t *sandlock_sandbox_builder_net_deny(sandlock_builder_t *b, const char *spec);
 /* TCP ports that may be bound: "N", "a,b", "lo-hi", or "*" alone. */
 sandlock_builder_t *sandlock_sandbox_builder_net_allow_bind(sandlock_builder_t *b, const char *spec);
 
@@ -287,7 +292,7 @@ sandlock_builder_t *sandlock_sandbox_builder_policy_fn(sandlock_builder_t *b, sa
 sandlock_builder_t *sandlock_sandbox_builder_policy_callback(sandlock_builder_t *b, sandlock_policy_callback_t cb,
                                                              void *user_data, void (*user_data_drop)(void *user_data));
 /* Comma list of the system calls that the callback is asked about; execve and
- * execveat by default, "" for none. What is not asked about runs at full speed. */
+ * execveat, and connect where the policy has network rules, by default, "" for none. What is not asked about runs at full speed. */
 sandlock_builder_t *sandlock_sandbox_builder_policy_events(sandlock_builder_t *b, const char *names);
 /* Milliseconds, 30,000 by default; 0 waits for ever. */
 sandlock_builder_t *sandlock_sandbox_builder_policy_timeout(sandlock_builder_t *b, uint64_t ms);

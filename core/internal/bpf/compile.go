@@ -23,6 +23,9 @@ type Spec struct {
 	Trap       []string // syscalls that the listener answers (SECCOMP_RET_USER_NOTIF) where the program would allow them
 	Missing    []string // syscalls that answer ENOSYS where the program would allow or trap them
 	InetStream bool     // TCP sockets may be created: some TCP rule exists
+	InetUDP    bool     // UDP sockets may be
+	InetPing   bool     // sockets that send ICMP echo requests and nothing else may be, icmp(7)
+	OwnFiles   bool     // a table of descriptors is shared by the threads of one process only
 	CountTasks bool     // whatever makes a process stops for the tracer (SECCOMP_RET_TRACE), which all tasks have
 }
 

@@ -18,6 +18,7 @@ const (
 	nEINVAL          = 0x50000 + 22
 	nENOTTY          = 0x50000 + 25
 	nENOSYS          = 0x50000 + 38
+	nENOPROTOOPT     = 0x50000 + 92
 	nEPROTONOSUPPORT = 0x50000 + 93
 	nESOCKTNOSUPPORT = 0x50000 + 94
 	nEOPNOTSUPP      = 0x50000 + 95
@@ -40,7 +41,7 @@ func naive(spec Spec, c call) uint32 {
 		return nENOSYS
 	}
 	pass := uint32(nAllow)
-	if slices.Contains(spec.Trap, found.name) {
+	if slices.Contains(spec.Trap, found.name) && (found.name != "sendto" || c.args[4] != 0 || naiveNames(spec.Allow, "sendto")) {
 		pass = nNotify
 	}
 	if spec.CountTasks && pass == nAllow && (found.name == "fork" || found.name == "vfork" ||
@@ -101,11 +102,11 @@ func naiveRule(spec Spec, name string, args [6]uint64) uint32 {
 				return nEPERM
 			}
 		}
-		return 0
+		return unless(!spec.OwnFiles || word(0)&0x400 == 0 || word(0)&0x10000 != 0, nEPERM)
 	case "seccomp":
 		return unless(!spec.CountTasks || word(1)&8 == 0, 0x50000+16)
 	case "socket", "socketpair":
-		return naiveSocket(spec.InetStream, word(0), word(1)%16, word(2))
+		return naiveSocket(spec, word(0), word(1)%16, word(2))
 	case "sendto", "sendmmsg":
 		return unless(word(3)&0x20000000 == 0, nEPERM)
 	case "sendmsg":
@@ -114,8 +115,12 @@ func naiveRule(spec Spec, name string, args [6]uint64) uint32 {
 		switch level, option := word(1), word(2); {
 		case level == 6 && option == 31:
 			return nENOENT
-		case level == 0 && option >= 64, level == 41 && (option == 64 || option == 65):
+		case level == 0 && (option >= 64 || option == 4 || 35 <= option && option <= 48):
 			return nEPERM
+		case level == 41 && slices.Contains([]uint32{5, 6, 20, 27, 32, 42, 43, 44, 45, 46, 47, 48, 54, 55, 57, 59, 64, 65}, option):
+			return nEPERM
+		case level == 17 && !slices.Contains([]uint32{1, 101, 102, 103, 104}, option):
+			return nENOPROTOOPT
 		}
 		return 0
 	case "ioctl":
@@ -136,7 +141,7 @@ func naiveRule(spec Spec, name string, args [6]uint64) uint32 {
 	panic("the naive evaluator has no rule for " + name)
 }
 
-func naiveSocket(inetStream bool, family, kind, protocol uint32) uint32 {
+func naiveSocket(spec Spec, family, kind, protocol uint32) uint32 {
 	switch {
 	case family == 1 && (kind == 1 || kind == 2 || kind == 5):
 		return 0
@@ -144,12 +149,14 @@ func naiveSocket(inetStream bool, family, kind, protocol uint32) uint32 {
 		return nESOCKTNOSUPPORT
 	case family != 2 && family != 10:
 		return nEAFNOSUPPORT
-	case !inetStream, kind != 1:
-		return nEACCES
-	case protocol != 0 && protocol != 6:
+	case kind == 1 && spec.InetStream && (protocol == 0 || protocol == 6),
+		kind == 2 && spec.InetUDP && (protocol == 0 || protocol == 17),
+		kind == 2 && spec.InetPing && (protocol == 1 || protocol == 58):
+		return 0
+	case kind == 1 && spec.InetStream:
 		return nEPROTONOSUPPORT
 	}
-	return 0
+	return nEACCES
 }
 
 func naiveIoctl(command uint32) uint32 {

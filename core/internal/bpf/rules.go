@@ -20,9 +20,9 @@ var rules = map[string]rule{
 	"socket":             {name: "socket", write: writeSocket},
 	"socketpair":         {name: "socket", write: writeSocket},
 	"setsockopt":         {name: "socket option", write: writeSockopt},
-	"sendto":             {name: "send flags (argument 3)", write: writeSend(3)},
-	"sendmsg":            {name: "send flags (argument 2)", write: writeSend(2)},
-	"sendmmsg":           {name: "send flags (argument 3)", write: writeSend(3)},
+	"sendto":             {name: "send flags (argument 3)", write: writeSend("sendto", 3)},
+	"sendmsg":            {name: "send flags (argument 2)", write: writeSend("sendmsg", 2)},
+	"sendmmsg":           {name: "send flags of messages", write: writeSend("sendmmsg", 3)},
 	"ioctl":              {name: "ioctl command", write: writeIoctl},
 	"prctl":              {name: "prctl option", write: writePrctl},
 	"seccomp":            {name: "seccomp flags", write: writeSeccomp},
@@ -49,8 +49,15 @@ const cloneRefused = unix.CLONE_NEWTIME | unix.CLONE_NEWNS | unix.CLONE_NEWCGROU
 	unix.CLONE_NEWIPC | unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
 	unix.CLONE_PTRACE | unix.CLONE_UNTRACED
 
+// CLONE_FILES without CLONE_THREAD is refused where the supervisor relies on it (OwnFiles):
+// nothing but a sandbox in a sandbox is known to want it.
 func writeClone(c *compiler, pass label) {
 	c.load(low(0))
+	if c.spec.OwnFiles {
+		c.and(unix.CLONE_FILES | unix.CLONE_THREAD)
+		c.ifEqual(unix.CLONE_FILES, c.errno(unix.EPERM), next)
+		c.load(low(0))
+	}
 	if !c.spec.CountTasks {
 		c.ifAny(cloneRefused, c.errno(unix.EPERM), pass)
 		return

@@ -69,6 +69,16 @@ func TestRules(t *testing.T) {
 		{"setsockopt", tcp, [6]uint64{3, unix.SOL_SOCKET, 31}, ok},
 		{"setsockopt", tcp, [6]uint64{3, unix.SOL_IP, 64}, refused}, // IPT_SO_SET_REPLACE
 		{"setsockopt", tcp, [6]uint64{3, unix.SOL_IP, unix.IP_TOS}, ok},
+		{"setsockopt", tcp, [6]uint64{3, unix.SOL_IP, unix.IP_OPTIONS}, refused}, // a source route
+		{"setsockopt", tcp, [6]uint64{3, dirty | unix.SOL_IP, dirty | unix.IP_ADD_MEMBERSHIP}, refused},
+		{"setsockopt", tcp, [6]uint64{3, unix.SOL_IP, unix.IP_MULTICAST_LOOP}, ok},
+		{"setsockopt", tcp, [6]uint64{3, unix.SOL_IP, unix.IP_PKTINFO}, ok},
+		{"setsockopt", tcp, [6]uint64{3, unix.SOL_IPV6, unix.IPV6_RTHDR}, refused},
+		{"setsockopt", tcp, [6]uint64{3, unix.SOL_IPV6, unix.IPV6_JOIN_GROUP}, refused},
+		{"setsockopt", tcp, [6]uint64{3, unix.SOL_IPV6, 32}, refused}, // IPV6_FLOWLABEL_MGR
+		{"setsockopt", tcp, [6]uint64{3, unix.SOL_IPV6, unix.IPV6_RECVPKTINFO}, ok},
+		{"setsockopt", tcp, [6]uint64{3, unix.SOL_UDP, unix.UDP_SEGMENT}, ok},
+		{"setsockopt", tcp, [6]uint64{3, unix.SOL_UDP, unix.UDP_ENCAP}, errno(unix.ENOPROTOOPT)},
 		{"setsockopt", tcp, [6]uint64{3, unix.SOL_IPV6, 64}, refused},
 		{"setsockopt", tcp, [6]uint64{3, unix.SOL_IPV6, unix.IPV6_V6ONLY}, ok},
 		{"setsockopt", tcp, [6]uint64{3, unix.SOL_IPV6, unix.IPV6_TCLASS}, ok},
@@ -138,11 +148,11 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// TestSocketFamilies: every family, type and protocol, with and without TCP.
+// TestSocketFamilies: every family, type and protocol, with each of the kinds of inet sockets.
 func TestSocketFamilies(t *testing.T) {
 	for _, a := range arches {
-		for _, tcp := range []bool{false, true} {
-			spec := Spec{Arch: a, InetStream: tcp}
+		for which := range 8 {
+			spec := Spec{Arch: a, InetStream: which&1 != 0, InetUDP: which&2 != 0, InetPing: which&4 != 0}
 			m := newMachine(t, compile(t, spec))
 			passed := 0
 			for family := range uint64(64) {
@@ -156,8 +166,9 @@ func TestSocketFamilies(t *testing.T) {
 					}
 				}
 			}
-			if want := map[bool]int{false: 3 * 12, true: 3*12 + 2*2}[tcp]; passed != want {
-				t.Errorf("%v, TCP %v: %d sockets can be made, not %d", a, tcp, passed, want)
+			want := 3*12 + which&1*2*2 + which>>1&1*2*2 + which>>2*2*2
+			if passed != want {
+				t.Errorf("%+v: %d sockets can be made, not %d", spec, passed, want)
 			}
 		}
 	}
@@ -181,7 +192,9 @@ func TestTrap(t *testing.T) {
 			{"socket", [6]uint64{unix.AF_INET, unix.SOCK_STREAM}, retNotify},
 			{"socketpair", [6]uint64{unix.AF_UNIX, unix.SOCK_STREAM}, retAllow},
 			{"socket", [6]uint64{unix.AF_PACKET, unix.SOCK_RAW}, retErrno | uint32(unix.EAFNOSUPPORT)},
-			{"sendto", [6]uint64{3, 0, 0, 0}, retNotify},
+			{"sendto", [6]uint64{3, 0, 0, 0}, retAllow},
+			{"sendto", [6]uint64{3, 0, 0, 0, 0x7ffe0000}, retNotify},
+			{"sendto", [6]uint64{3, 0, 0, 0, 1 << 32}, retNotify}, // an address whose low word is 0
 			{"sendto", [6]uint64{3, 0, 0, unix.MSG_FASTOPEN}, retErrno | uint32(unix.EPERM)},
 			{"sendmmsg", [6]uint64{3, 0, 0, 0}, retAllow},
 			{"ptrace", [6]uint64{}, retErrno | uint32(unix.EPERM)},

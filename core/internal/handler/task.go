@@ -59,3 +59,23 @@ func readCmdline(pid int32) ([]string, error) {
 	}
 	return argv, nil
 }
+
+// credentials are those of proc_pid_status(5).
+type credentials struct {
+	uids, gids, groups string
+	effective          uint64 // capabilities
+}
+
+func readCredentials(status string) (credentials, error) {
+	b, err := sys.ReadFile(status, 1<<20) // there may be 65,536 groups
+	if err != nil {
+		return credentials{}, err
+	}
+	field := func(name string) string {
+		_, rest, _ := bytes.Cut(b, []byte("\n"+name+":"))
+		line, _, _ := bytes.Cut(rest, []byte("\n"))
+		return string(bytes.TrimSpace(line))
+	}
+	effective, err := strconv.ParseUint(field("CapEff"), 16, 64)
+	return credentials{field("Uid"), field("Gid"), field("Groups"), effective}, err
+}

@@ -143,6 +143,9 @@ func (s Spec) Scopes() (signal, abstractSocket bool) {
 	return s.Scoped&ll.ScopeSignal != 0, s.Scoped&ll.ScopeAbstractUnixSocket != 0
 }
 
+// JudgesConnect reports whether the ruleset is asked about connect(2) of TCP.
+func (s Spec) JudgesConnect() bool { return s.HandledNet&ll.AccessNetConnectTCP != 0 }
+
 // String prints the whole ruleset, one rule a line.
 func (s Spec) String() string {
 	var b strings.Builder

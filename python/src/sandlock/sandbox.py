@@ -148,8 +148,10 @@ class Sandbox:
 
     # ---- network
     net_allow: Sequence[str] = ()
-    """Outbound rules, ``tcp://:PORT[,PORT…]``. Without any there is no network at all:
-    no network socket can be made. Other forms are not built yet."""
+    """What may be reached: ``tcp://TARGET[:PORT,…]``. The target is an IPv4 or IPv6
+    address (``[::1]`` before ports), a network as ``10.0.0.0/8``, or ``*`` or nothing for
+    any; no ports or ``*`` are all. Without any rule there is no network at all: no network
+    socket can be made. Names, UDP and ICMP are not built yet."""
     net_deny: Sequence[str] = ()
     """Not built yet."""
     net_allow_bind: Sequence[Union[int, str]] = ()
@@ -250,7 +252,7 @@ class Sandbox:
     the run is over. It is called on a thread of the library, one event at a time."""
     policy_events: Optional[Sequence[str]] = None
     """The system calls that ``policy_fn`` is asked about: None is all that are built,
-    which are execve and execveat. What is not asked about runs at full speed."""
+    which are execve, execveat and connect. What is not asked about runs at full speed."""
     policy_timeout: float = 30.0
     """Seconds after which a ``policy_fn`` that has not answered has denied; 0 waits for
     ever."""

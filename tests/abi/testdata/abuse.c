@@ -66,6 +66,7 @@ static void bad_builder(sandlock_builder_t *b)
 	BAD(b, sandlock_sandbox_builder_fs_deny(b, "/usr") == b);
 	BAD(b, sandlock_sandbox_builder_cwd(b, "/") == b);
 	BAD(b, sandlock_sandbox_builder_net_allow(b, "tcp://:80") == b);
+	BAD(b, sandlock_sandbox_builder_net_deny(b, "private") == b);
 	BAD(b, sandlock_sandbox_builder_net_allow_bind(b, "80") == b);
 	BAD(b, sandlock_sandbox_builder_clean_env(b, true) == b);
 	BAD(b, sandlock_sandbox_builder_env_var(b, "A", "b") == b);
@@ -233,7 +234,7 @@ static void bad_values(const sandlock_sandbox_t *p)
 /* What a setter is not given the build reports, and the builder lives on. */
 static void null_values(void)
 {
-	static const char *const fields[] = { "JSON", "fs_readable", "fs_writable", "fs_executable", "fs_denied", "cwd", "net_allow",
+	static const char *const fields[] = { "JSON", "fs_readable", "fs_writable", "fs_executable", "fs_denied", "cwd", "net_allow", "net_deny",
 		"net_allow_bind", "env", "cpu_cores", "extra_deny_syscalls", "extra_allow_syscalls", "policy_events", "policy_fn" };
 	sandlock_builder_t *b = sandlock_sandbox_builder_new();
 	char *why = NULL;
@@ -246,6 +247,7 @@ static void null_values(void)
 	b = sandlock_sandbox_builder_fs_deny(b, NULL);
 	b = sandlock_sandbox_builder_cwd(b, NULL);
 	b = sandlock_sandbox_builder_net_allow(b, NULL);
+	b = sandlock_sandbox_builder_net_deny(b, NULL);
 	b = sandlock_sandbox_builder_net_allow_bind(b, NULL);
 	b = sandlock_sandbox_builder_env_var(b, NULL, "v");
 	b = sandlock_sandbox_builder_env_var(b, "K", NULL);

@@ -52,6 +52,7 @@ SETTER(fs_exec, const char *);
 SETTER(fs_deny, const char *);
 SETTER(cwd, const char *);
 SETTER(net_allow, const char *);
+SETTER(net_deny, const char *);
 SETTER(net_allow_bind, const char *);
 SETTER(clean_env, bool);
 SETTER(env_var, const char *, const char *);

@@ -28,7 +28,7 @@ static void make(const char *name, const char *content, mode_t mode)
 static void five_errors(void)
 {
 	static const char *const five[] = { "fs_readable", "max_open_files", "net_allow", "disable", "env" };
-	static const char json[] = "{\"fs_readable\": [\"\"], \"max_open_files\": 0, \"net_allow\": [\"gopher\"], "
+	static const char json[] = "{\"fs_readable\": [\"\"], \"max_open_files\": 0, \"net_allow\": [\"gopher:\"], "
 		"\"disable\": [99], \"env\": {\"A=B\": \"x\"}}";
 	static const char unread[] = "{\"fs_readable\": 1, \"max_open_files\": \"x\", \"net_allow\": {}, \"disable\": true, \"env\": [1]}";
 	int kind;
@@ -43,7 +43,7 @@ static void five_errors(void)
 		case 0:
 			b = sandlock_sandbox_builder_fs_read(b, "");
 			b = sandlock_sandbox_builder_max_open_files(b, 0);
-			b = sandlock_sandbox_builder_net_allow(b, "gopher");
+			b = sandlock_sandbox_builder_net_allow(b, "gopher:");
 			b = sandlock_sandbox_builder_disable(b, 99);
 			b = sandlock_sandbox_builder_env_var(b, "A=B", "x");
 			break;

@@ -1,0 +1,413 @@
+package handler
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+
+	"github.com/sandlock/sandlock/core/internal/notify"
+	"golang.org/x/sys/unix"
+)
+
+// Protocol is what a socket speaks, of those that rules know.
+type Protocol uint8
+
+const (
+	TCP Protocol = iota
+	UDP
+	ICMP // a ping socket, of ICMP or ICMPv6
+)
+
+// NetEvent is an address that a task of the sandbox is about to reach.
+type NetEvent struct {
+	Syscall   string
+	PID, PPID uint32
+	To        netip.AddrPort // IPv4 as such, without a zone
+}
+
+// NetDecider has events decided, see [Decider].
+type NetDecider interface {
+	AskNet(decode func() (*NetEvent, unix.Errno), answer func(unix.Errno))
+}
+
+// Net carries out on the caller's behalf what names an address: connect(2), bind(2) and
+// the sends. The address is copied once, judged, shown to the policy function, and used;
+// the socket is judged and used through a descriptor of the same open file. So nothing
+// that the sandbox swaps in between is looked at again.
+//
+// What is no inet socket goes to the kernel ("continue"), which reads the descriptor and
+// the address again. That is safe only while whatever stands there then can do no more:
+//   - the ruleset denies every connect(2) and bind(2) of TCP, as the supervisor, which is
+//     in no domain, makes them all;
+//   - datagrams to inet addresses the kernel can't deny before Landlock ABI 10. Where such
+//     sockets exist, or TCP is not denied (Exposed), a call goes on only if nobody shares the caller's table of
+//     descriptors, which then can't change while it waits; the filter sees to it that only
+//     threads share one. Otherwise the call is carried out as well, see unix.go.
+type Net struct {
+	// Permits reports whether a thread may reach the address, by the rules as they are now.
+	Permits func(p Protocol, to netip.AddrPort, tid uint32) bool
+	// Asks are the calls whose addresses are events.
+	Asks    map[string]bool
+	Decider NetDecider
+	Exposed bool
+	// Log takes a sentence for the user.
+	Log func(format string, args ...any)
+
+	places chan struct{} // of the calls in work
+	asking chan struct{} // of those that wait for a verdict, each with descriptors
+	waits  waiting
+
+	mu      sync.Mutex // guards what follows
+	changed sync.Cond  // of active and apart
+	active  map[*netCall]bool
+	apart   int // of active, in the caller's memory or the policy function, which may take for ever
+	closed  bool
+	sockets map[uint64]*socketLock
+}
+
+const (
+	// maxActing bounds the calls of one sandbox in work: each is short, as none waits for
+	// the network, but all may wait for memory behind FUSE.
+	maxActing = 64
+	maxAsking = 64
+)
+
+// NewNet makes a handler; its fields are set before the first call.
+func NewNet() *Net {
+	h := &Net{places: make(chan struct{}, maxActing), asking: make(chan struct{}, maxAsking),
+		active: map[*netCall]bool{}, sockets: map[uint64]*socketLock{}}
+	h.changed.L = &h.mu
+	return h
+}
+
+// answered is no errno: the call has its answer.
+const answered = unix.Errno(0xffff)
+
+// netCall is one call on its way.
+type netCall struct {
+	r    *notify.Request
+	name string
+	h    *Net
+
+	number int32 // the descriptor in the caller
+	socket socket
+
+	mu        sync.Mutex // guards the descriptors against Close
+	pidfd, fd int        // -1: none
+	asks      bool       // nobody uses them now
+}
+
+// socket says what a descriptor is, as the kernel tells it.
+type socket struct {
+	domain, kind, protocol int
+	inode                  uint64
+}
+
+// inet returns what rules call the socket; false: it is no socket that they know.
+func (s socket) inet() (Protocol, bool) {
+	if s.domain != unix.AF_INET && s.domain != unix.AF_INET6 {
+		return 0, false
+	}
+	switch {
+	case s.kind == unix.SOCK_STREAM && s.protocol == unix.IPPROTO_TCP:
+		return TCP, true
+	case s.kind == unix.SOCK_DGRAM && s.protocol == unix.IPPROTO_UDP:
+		return UDP, true
+	case s.kind == unix.SOCK_DGRAM && (s.protocol == unix.IPPROTO_ICMP || s.protocol == unix.IPPROTO_ICMPV6):
+		return ICMP, true
+	}
+	return 0, false
+}
+
+// handle carries f out on a goroutine of its own.
+func (h *Net) handle(name string, f func(*netCall) (int64, unix.Errno)) notify.Handler {
+	return func(r *notify.Request) {
+		l := r.Listener()
+		l.Hold()
+		c := &netCall{r: r, name: name, h: h, pidfd: -1, fd: -1, number: int32(r.Data.Args[0])}
+		go func() {
+			defer l.Release()
+			defer h.end(c)
+			v, errno := h.run(c, f)
+			switch errno {
+			case 0:
+				r.Return(v)
+			case answered:
+			default:
+				r.Errno(errno)
+			}
+		}()
+	}
+}
+
+func (h *Net) run(c *netCall, f func(*netCall) (int64, unix.Errno)) (v int64, errno unix.Errno) {
+	if !h.begin(c) {
+		return 0, unix.EPERM
+	}
+	h.places <- struct{}{}
+	defer func() { <-h.places }()
+	defer func() {
+		if p := recover(); p != nil {
+			h.Log("BUG(sandlock): %s of task %d denied, please report: %v\n%s", c.name, c.r.TID, p, debug.Stack())
+			v, errno = 0, unix.EPERM
+		}
+	}()
+	return f(c)
+}
+
+func (h *Net) begin(c *netCall) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.closed {
+		h.active[c] = true
+	}
+	return !h.closed
+}
+
+func (h *Net) end(c *netCall) {
+	c.close()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.active, c)
+	h.changed.Broadcast()
+}
+
+// Close ends what is in work when every task of the sandbox is dead. It waits for all but
+// those that are in the memory of a task or in the policy function.
+func (h *Net) Close() {
+	h.mu.Lock()
+	h.closed = true
+	for c := range h.active {
+		c.interrupt()
+	}
+	h.mu.Unlock()
+	h.waits.close()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for len(h.active) > h.apart {
+		h.changed.Wait()
+	}
+}
+
+// open takes the socket of the call.
+func (c *netCall) open() unix.Errno {
+	pidfd, err := openCaller(c.r)
+	if err != nil {
+		return c.unreachable(err)
+	}
+	fd, err := takeFD(pidfd, c.number)
+	if err != nil {
+		unix.Close(pidfd)
+		return c.unreachable(err)
+	}
+	c.mu.Lock()
+	c.pidfd, c.fd = keep(pidfd), keep(fd)
+	c.mu.Unlock()
+	s := &c.socket
+	for option, to := range map[int]*int{unix.SO_DOMAIN: &s.domain, unix.SO_TYPE: &s.kind, unix.SO_PROTOCOL: &s.protocol} {
+		if *to, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, option); err != nil {
+			return errnoOf(err)
+		}
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return errnoOf(err)
+	}
+	s.inode = st.Ino
+	return 0
+}
+
+func (c *netCall) unreachable(err error) unix.Errno {
+	errno := errnoOf(err)
+	if errno == unix.EPERM && c.r.Valid() {
+		c.h.Log("%s of task %d denied: its socket can't be reached: %v", c.name, c.r.TID, err)
+	}
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+		c.h.Log("%s of task %d failed: the host has no descriptors left: %v", c.name, c.r.TID, err)
+		return unix.ENOBUFS
+	}
+	return errno
+}
+
+func (c *netCall) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drop()
+}
+
+// drop closes the descriptors. c.mu is held.
+func (c *netCall) drop() {
+	drop(c.pidfd)
+	drop(c.fd)
+	c.pidfd, c.fd = -1, -1
+}
+
+// interrupt ends a connect(2) that the caller has made to block meanwhile, by the file
+// flags or the timeout that it shares.
+func (c *netCall) interrupt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.asks:
+		c.drop()
+	case c.fd >= 0:
+		_ = unix.Shutdown(c.fd, unix.SHUT_RDWR)
+	}
+}
+
+// parked says whether the call waits for a verdict, and reports whether it has its
+// descriptors.
+func (c *netCall) parked(now bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asks = now
+	return c.fd >= 0
+}
+
+// outside runs what may take for ever.
+func (h *Net) outside(f func()) {
+	count := func(by int) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.apart += by
+		h.changed.Broadcast()
+	}
+	count(1)
+	defer count(-1)
+	f()
+}
+
+// read copies n bytes of the caller's memory.
+func (c *netCall) read(addr uint64, n int) ([]byte, unix.Errno) {
+	if n == 0 {
+		return nil, 0
+	}
+	h := c.h
+	b := make([]byte, n)
+	var got int
+	var err error
+	h.outside(func() { got, err = c.r.ReadMemory(addr, b) })
+	switch {
+	case !c.r.Valid():
+		return nil, unix.EPERM // nobody is there to hear it
+	case err != nil && errnoOf(err) != unix.EFAULT:
+		h.Log("%s of task %d denied: its memory can't be read: %v", c.name, c.r.TID, err)
+		return nil, unix.EPERM
+	case err != nil || got < n:
+		return nil, unix.EFAULT
+	}
+	return b, 0
+}
+
+// readAddress copies the address of a call: move_addr_to_kernel() of the kernel's
+// net/socket.c.
+func (c *netCall) readAddress(addr uint64, size int32) ([]byte, unix.Errno) {
+	if size < 0 || size > maxAddress {
+		return nil, unix.EINVAL
+	}
+	return c.read(addr, int(size))
+}
+
+// judge says whether an address may be reached: by the rules, by the policy function, and
+// by the rules that are left when that has answered.
+func (h *Net) judge(c *netCall, p Protocol, a address) unix.Errno {
+	to := a.shown()
+	if p == ICMP {
+		to = netip.AddrPortFrom(to.Addr(), 0)
+	}
+	if !h.Permits(p, to, c.r.TID) {
+		return unix.EACCES
+	}
+	if !h.Asks[c.name] {
+		return 0
+	}
+	if errno := h.ask(c, to); errno != 0 {
+		return errno
+	}
+	if !h.Permits(p, to, c.r.TID) {
+		return unix.EACCES
+	}
+	if !c.r.Valid() {
+		return unix.EPERM
+	}
+	return 0
+}
+
+// ask waits for a verdict, without a place among the calls in work. A call that finds too
+// many waiting holds no descriptors until its turn, and then looks at its socket again.
+func (h *Net) ask(c *netCall, to netip.AddrPort) unix.Errno {
+	<-h.places
+	reopen := false
+	select {
+	case h.asking <- struct{}{}:
+	default:
+		c.close()
+		reopen = true
+		h.asking <- struct{}{}
+	}
+	verdict := make(chan unix.Errno, 1)
+	h.Decider.AskNet(func() (*NetEvent, unix.Errno) {
+		t, err := readTask(c.r.TID)
+		if err != nil || !c.r.Valid() {
+			return nil, unix.EPERM // nobody is there to hear it
+		}
+		return &NetEvent{Syscall: c.name, PID: t.tgid, PPID: t.ppid, To: to}, 0
+	}, func(errno unix.Errno) { verdict <- errno })
+	c.parked(true)
+	var errno unix.Errno
+	h.outside(func() { errno = <-verdict })
+	there := c.parked(false)
+	<-h.asking
+	h.places <- struct{}{}
+	if errno == 0 && !reopen && !there {
+		return unix.EPERM // the sandbox is over
+	}
+	if errno == 0 && reopen {
+		before := c.socket
+		if errno := c.open(); errno != 0 {
+			return errno
+		}
+		if c.socket != before {
+			h.Log("%s of task %d denied: another socket stands in its place", c.name, c.r.TID)
+			return unix.EPERM
+		}
+	}
+	return errno
+}
+
+// other lets a call go on that is not about an inet socket, where that is safe.
+func (h *Net) other(c *netCall) (handled bool, errno unix.Errno) {
+	if c.socket.domain != unix.AF_UNIX {
+		h.Log("%s of task %d denied: a socket of family %d, type %d, protocol %d is none that a rule speaks of",
+			c.name, c.r.TID, c.socket.domain, c.socket.kind, c.socket.protocol)
+		return true, unix.EACCES
+	}
+	if h.Exposed && !ownDescriptors(c.r) {
+		return false, 0
+	}
+	if c.r.Claim() {
+		c.r.ContinueClaimed()
+	}
+	return true, answered
+}
+
+// ownDescriptors reports whether no other task can change what the caller's descriptors
+// are while it waits. Only threads share a table of descriptors: see bpf.Spec.
+func ownDescriptors(r *notify.Request) bool {
+	t, err := readTask(r.TID)
+	return err == nil && r.Valid() && t.threads == 1
+}
+
+func (p Protocol) String() string {
+	switch p {
+	case TCP:
+		return "tcp"
+	case UDP:
+		return "udp"
+	case ICMP:
+		return "icmp"
+	}
+	return fmt.Sprintf("protocol %d", uint8(p))
+}

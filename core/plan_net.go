@@ -1,0 +1,121 @@
+package core
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/sandlock/sandlock/core/internal/landlock"
+)
+
+// netPlan is what a policy says of the network, and who carries it out: Landlock, where a
+// port is all that decides, and the supervisor elsewhere.
+type netPlan struct {
+	reach *reach    // the rules for addresses
+	names []netRule // those for names, which the start of a run resolves
+
+	// Which inet sockets may be made.
+	tcp, udp, icmp bool
+
+	// onBehalf: the supervisor makes each connect(2) of an inet socket, and Landlock lets
+	// the sandbox itself make none of TCP.
+	onBehalf bool
+	// datagrams: … and the sends that name an address or may.
+	datagrams bool
+
+	connect portSet // TCP ports that Landlock lets be connected to
+	bind    portSet // TCP ports that may be bound and listened on
+}
+
+// netEvents are the events of the network.
+var netEvents = []string{"connect"}
+
+func (p *Policy) compileNet() netPlan {
+	var none faults // of a policy that is valid
+	allow, deny := parseNetRules(p.NetAllow, inAllow, &none), parseNetRules(p.NetDeny, inDeny, &none)
+	n := netPlan{bind: parseBindPorts(p.NetAllowBind, &none)}
+	n.names = slices.DeleteFunc(slices.Clone(allow), func(r netRule) bool { return r.target.host == "" })
+	allow = slices.DeleteFunc(allow, func(r netRule) bool { return r.target.host != "" })
+	n.reach = newReach(allow, deny)
+	if len(allow) == 0 && len(n.names) > 0 {
+		n.reach.open = [netProtocols]bool{} // net_deny does not stand alone
+	}
+	n.tcp = n.some(netTCP) || !n.bind.empty()
+	n.udp, n.icmp = n.some(netUDP), n.some(netICMP)
+
+	asked := slices.ContainsFunc(netEvents, func(name string) bool { return slices.Contains(p.events(), name) })
+	var byPort [netProtocols]bool // decides alone
+	var ports [netProtocols]portSet
+	for protocol := range netProtocols {
+		ports[protocol], byPort[protocol] = n.byPort(protocol)
+	}
+	// Of UDP and ICMP only all or nothing needs nobody to decide.
+	free := func(protocol netProtocol) bool {
+		return !n.some(protocol) || byPort[protocol] && ports[protocol].any && !asked
+	}
+	n.datagrams = !free(netUDP) || !free(netICMP)
+	n.onBehalf = n.datagrams || n.some(netTCP) && (!byPort[netTCP] || asked)
+	if !n.onBehalf {
+		n.connect = ports[netTCP]
+	}
+	return n
+}
+
+// some reports whether anything of the protocol may be reached.
+func (n *netPlan) some(p netProtocol) bool {
+	return n.reach.some(p) || slices.ContainsFunc(n.names, func(r netRule) bool { return slices.Contains(r.protocols, p) })
+}
+
+// byPort returns the ports that may be reached, when the port is all that decides.
+func (n *netPlan) byPort(p netProtocol) (portSet, bool) {
+	set, ok := n.reach.byPort(p)
+	ok = ok && !slices.ContainsFunc(n.names, func(r netRule) bool { return slices.Contains(r.protocols, p) })
+	return set, ok
+}
+
+// grant says what Landlock has to let through.
+func (n *netPlan) grant(g *landlock.Grants) {
+	g.Connect, g.ConnectAny = n.connect.ranges, n.connect.any
+	g.Bind, g.BindAny = n.bind.ranges, n.bind.any
+}
+
+// traps are the calls that the supervisor makes.
+func (n *netPlan) traps() (calls []string) {
+	if n.onBehalf {
+		calls = append(calls, "connect")
+	}
+	return calls
+}
+
+func (n *netPlan) String() string {
+	who := "in the kernel"
+	switch {
+	case n.datagrams:
+		who = "connects and datagrams by the supervisor"
+	case n.onBehalf:
+		who = "connects by the supervisor"
+	}
+	lines := []string{who}
+	if text := n.reach.String(); text != "" {
+		lines = append(lines, text)
+	}
+	for _, rule := range n.names {
+		lines = append(lines, "name: allow "+rule.String())
+	}
+	return strings.ReplaceAll(strings.Join(lines, "\n"), "\n", "\n  ")
+}
+
+// checkNet looks at net_allow and net_deny.
+func (p *Policy) checkNet(f *faults) {
+	parseNetRules(p.NetDeny, inDeny, f)
+	for _, rule := range parseNetRules(p.NetAllow, inAllow, f) {
+		if rule.target.host != "" {
+			f.add("net_allow", quote(rule.String()), "rules for names are not built yet; give addresses")
+		}
+		if !slices.Equal(rule.protocols, []netProtocol{netTCP}) {
+			f.add("net_allow", quote(rule.String()), "rules for UDP and ICMP are not built yet; write tcp://")
+		}
+	}
+	if len(p.NetDeny) > 0 {
+		f.add("net_deny", "", "this field is not built yet; leave it out")
+	}
+}
