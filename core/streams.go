@@ -36,7 +36,7 @@ func (s *Sandbox) connectStreams(cmd *Command, spec *warden.Spec, mine *fdList) 
 	if spec.Files[0] == missing {
 		spec.Files[0] = cmd.Stdin
 		if cmd.Stdin < 0 {
-			fd, err := mine.keep(openNull())
+			fd, err := mine.keep(openNull(unix.O_RDONLY))
 			if err != nil {
 				return err
 			}
@@ -55,8 +55,8 @@ func (s *Sandbox) connectStreams(cmd *Command, spec *warden.Spec, mine *fdList) 
 	return nil
 }
 
-func openNull() (int, error) {
-	fd, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+func openNull(access int) (int, error) {
+	fd, err := unix.Open("/dev/null", access|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, &StartError{Step: "open", Path: "/dev/null", Err: err}
 	}
@@ -111,7 +111,11 @@ func (p *Plan) Popen(cmd Command, modes [3]StreamMode) (s *Sandbox, ends [3]int,
 				fd = i
 			}
 		case Null:
-			if fd, err = theirs.keep(openNull()); err != nil {
+			access := unix.O_WRONLY
+			if i == 0 {
+				access = unix.O_RDONLY
+			}
+			if fd, err = theirs.keep(openNull(access)); err != nil {
 				return closed(err)
 			}
 		case Piped:

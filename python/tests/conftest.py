@@ -20,6 +20,15 @@ SOURCE = HERE.parent / "src"
 INSIDE = "/usr/bin/python3"
 
 
+def gone(pid: int) -> bool:
+    """Whether there is no such process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
 @pytest.fixture
 def box() -> Sandbox:
     return Sandbox(fs_readable=[*SYSTEM, "/dev/null", "/dev/zero", "/dev/urandom"])

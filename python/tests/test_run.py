@@ -17,16 +17,8 @@ from typing import Any, List, Tuple
 
 import pytest
 
-from conftest import INSIDE, SOURCE, SYSTEM
+from conftest import INSIDE, SOURCE, SYSTEM, gone
 from sandlock import ExitReason, PolicyError, Result, Sandbox
-
-
-def gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 def test_result_of_an_exit(box: Sandbox) -> None:

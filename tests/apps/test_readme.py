@@ -1,5 +1,5 @@
-"""README's programs, as they are pasted from it, print what it says, and what it
-says is not there is not there."""
+"""The programs of README and docs, as they are pasted from there, print what these say,
+and what README says is not there is not there."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 
 
-def blocks() -> List[Tuple[str, str]]:
-    return re.findall(r"^```(\w*)\n(.*?)^```$", README, re.M | re.S)
+def blocks(text: str = README) -> List[Tuple[str, str]]:
+    return re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)
 
 
 def go_environment() -> Dict[str, str]:
@@ -31,8 +31,9 @@ def go_environment() -> Dict[str, str]:
 
 
 def python_blocks() -> List[Tuple[str, str]]:
-    all_blocks = blocks()
-    return [(source, all_blocks[i + 1][1]) for i, (kind, source) in enumerate(all_blocks) if kind == "python"]
+    texts = [README, *(page.read_text() for page in sorted((ROOT / "docs").glob("*.md")))]
+    return [(source, all_blocks[i + 1][1]) for all_blocks in map(blocks, texts)
+            for i, (kind, source) in enumerate(all_blocks) if kind == "python"]
 
 
 @pytest.mark.parametrize("source,output", python_blocks())
@@ -44,7 +45,7 @@ def test_python(source: str, output: str, tmp_path: pathlib.Path) -> None:
 
 
 def test_there_are_python_programs() -> None:
-    assert len(python_blocks()) == 2
+    assert len(python_blocks()) >= 3
 
 
 def test_c(tmp_path: pathlib.Path) -> None:

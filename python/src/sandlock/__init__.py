@@ -20,6 +20,9 @@ from .exceptions import (
     BranchError,
     CallbackError,
     ChildError,
+    CommandError,
+    CommandNotFoundError,
+    CommandPermissionError,
     ConfinementError,
     ForkedError,
     ForkError,
@@ -32,7 +35,7 @@ from .exceptions import (
     SeccompError,
 )
 from .protection import Protection
-from .sandbox import ExitReason, Result, Sandbox, parse_memory_size, parse_ports
+from .sandbox import ExitReason, Process, Result, Sandbox, StdioMode, parse_memory_size, parse_ports
 
 __version__ = "0.1.0"
 
@@ -41,6 +44,9 @@ __all__ = [
     "BranchError",
     "CallbackError",
     "ChildError",
+    "CommandError",
+    "CommandNotFoundError",
+    "CommandPermissionError",
     "ConfinementError",
     "ExecRecord",
     "ExitReason",
@@ -51,12 +57,14 @@ __all__ = [
     "NotifError",
     "PolicyContext",
     "PolicyError",
+    "Process",
     "Protection",
     "Result",
     "Sandbox",
     "SandboxError",
     "SandlockError",
     "SeccompError",
+    "StdioMode",
     "SyscallEvent",
     "__version__",
     "kernel_report",

@@ -24,6 +24,20 @@ def to_argv(cmd: Sequence[Arg]) -> List[bytes]:
     return argv
 
 
+def check_name(name: str) -> None:
+    problem = ""
+    if not isinstance(name, str) or not name:
+        problem = "a name is a string that is not empty"
+    elif "\0" in name or "/" in name:
+        problem = "a name holds no NUL and no /"
+    elif name in (".", ".."):
+        problem = "a name is not . or .."
+    elif len(os.fsencode(name)) > 64:
+        problem = "a name has at most 64 bytes"
+    if problem:
+        raise ValueError(f"name {name!r}: {problem}")
+
+
 def seconds(timeout: Optional[float]) -> Optional[float]:
     """The limit, None for none. ValueError for what is no duration."""
     if timeout is None or timeout == 0:
@@ -60,8 +74,8 @@ class TextMode:
 
     def decode(self, result: Result) -> Result:
         if self.on:
-            result.stdout, result.stderr = self._text(result.stdout), self._text(result.stderr)
+            result.stdout, result.stderr = self.decoded(result.stdout), self.decoded(result.stderr)
         return result
 
-    def _text(self, data: bytes) -> str:
+    def decoded(self, data: bytes) -> str:
         return io.TextIOWrapper(io.BytesIO(data), self.encoding, self.errors).read()

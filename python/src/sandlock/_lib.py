@@ -38,6 +38,12 @@ class Event(ctypes.Structure):
     ]
 
 
+class File(ctypes.Structure):
+    """sandlock_file_t."""
+
+    _fields_ = [("fd", ctypes.c_int), ("number", ctypes.c_int)]
+
+
 class Usage(ctypes.Structure):
     """sandlock_usage_t."""
 
@@ -73,10 +79,22 @@ _FUNCTIONS = {
     "sandlock_sandbox_build": (_pointer, [_pointer, ctypes.POINTER(_int), ctypes.POINTER(_pointer)]),
     "sandlock_sandbox_free": (None, [_pointer]),
     "sandlock_sandbox_explain": (_pointer, [_pointer]),
-    "sandlock_spawn": (
+    "sandlock_spawn_files": (
         _pointer,
-        [_pointer, _text, _argv, ctypes.c_uint, _int, ctypes.c_uint32, ctypes.POINTER(_pointer)],
+        [
+            _pointer,
+            _text,
+            _argv,
+            ctypes.c_uint,
+            ctypes.POINTER(File),
+            ctypes.c_uint32,
+            ctypes.c_uint32,
+            ctypes.POINTER(_pointer),
+        ],
     ),
+    "sandlock_handle_execfd": (_int, [_pointer]),
+    "sandlock_handle_executed": (_int, [_pointer]),
+    "sandlock_handle_signal": (_int, [_pointer, _int]),
     "sandlock_handle_stepfd": (_int, [_pointer]),
     "sandlock_handle_step": (_int, [_pointer]),
     "sandlock_start": (_int, [_pointer]),
@@ -101,6 +119,7 @@ _FUNCTIONS = {
     "sandlock_result_audit": (_text, [_pointer]),
     "sandlock_result_free": (None, [_pointer]),
     "sandlock_last_error": (_text, []),
+    "sandlock_last_errno": (_int, []),
     "sandlock_string_free": (None, [_pointer]),
     "sandlock_version": (_text, []),
     "sandlock_callbacks_while": (None, [_pointer]),
@@ -211,6 +230,11 @@ def last_error() -> str:
     """Why the calling thread's latest call failed."""
     text: bytes = lib().sandlock_last_error()
     return text.decode("utf-8", "replace")
+
+
+def last_errno() -> int:
+    """The errno behind that, or 0."""
+    return int(lib().sandlock_last_errno())
 
 
 def take_string(pointer: Optional[int]) -> str:

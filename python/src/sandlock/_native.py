@@ -12,13 +12,12 @@ import sys
 import threading
 import time
 import weakref
-from typing import Any, List, Optional, Set
+from typing import Any, Optional, Sequence, Set, Tuple
 
 from . import _lib
 from .events import CATEGORIES, DENY, PolicyContext, PolicyFn, SyscallEvent, verdict
 from .exceptions import ForkedError, PolicyError, SandboxError
 from .result import Result, result_of
-
 
 
 class Callback:
@@ -173,7 +172,11 @@ class Policy(_Object):
 
 
 class StartError(Exception):
-    """The command could not be started."""
+    """The command could not be started. ``errno`` is 0 when no system call says why."""
+
+    def __init__(self) -> None:
+        super().__init__(_lib.last_error())
+        self.errno = _lib.last_errno()
 
 
 class Run(_Object):
@@ -181,47 +184,73 @@ class Run(_Object):
     until it is started, and collected by the library."""
 
     _free = "sandlock_handle_free"
-    _PARKED, _INTERACTIVE = 1, 2
+    _PARKED, _INTERACTIVE, _WATCHED = 1, 2, 4
 
     def __init__(self, stepped: bool) -> None:
         super().__init__()
         self.stepped = self.collecting = stepped
         self.judged = False
-        self._grace = 0.0
+        self.grace = 0.0
 
     def begin(
-        self, policy: Policy, name: Optional[str], argv: List[bytes], stdin: int, interactive: bool, grace: float
+        self,
+        policy: Policy,
+        name: Optional[str],
+        argv: Sequence[bytes],
+        files: Sequence[Tuple[int, int]],
+        grace: float,
+        interactive: bool = False,
+        watched: bool = False,
     ) -> None:
-        """Starts or parks the command, on captured streams or on the host's
-        (``interactive``). stdin is a descriptor or -1. Raises StartError."""
-        self.judged, self._grace = policy.judged, grace
-        flags = (0 if self.stepped else self._PARKED) | (self._INTERACTIVE if interactive else 0)
-        _lib.lib().sandlock_spawn(
+        """Starts or parks the command, on the host's streams (``interactive``) or with these
+        descriptors under these numbers, and captured output. ``watched``: :meth:`executes`
+        is to be called. Raises StartError."""
+        self.judged, self.grace = policy.judged, grace
+        flags = 0 if self.stepped else self._PARKED
+        flags |= self._INTERACTIVE if interactive else 0
+        flags |= self._WATCHED if watched else 0
+        _lib.lib().sandlock_spawn_files(
             policy.pointer,
             os.fsencode(name) if name is not None else None,
             (ctypes.c_char_p * len(argv))(*argv),
             len(argv),
-            stdin,
+            (_lib.File * len(files))(*(_lib.File(*f) for f in files)),
+            len(files),
             flags,
             ctypes.byref(self._slot),
         )
         if not self._slot:
-            raise StartError(_lib.last_error())
+            raise StartError
 
     def call(self, name: str, *args: int) -> Any:
         return getattr(_lib.lib(), "sandlock_" + name)(self.pointer, *args)
 
+    def start(self) -> None:
+        if self.call("start") != 0:
+            raise StartError
+
+    def executes(self) -> None:
+        """Waits until the started command was executed. StartError: it can't be."""
+        readable(self.call("handle_execfd"), None)
+        self.executed()
+
+    def executed(self) -> None:
+        """The same when there is nothing to wait for any more."""
+        if self.call("handle_executed") != 1:
+            readable(self.call("handle_pollfd"), None)
+            self.result()
+
     def expire(self) -> bool:
         """Ends a run whose time is over, and waits for its grace if it has one: True, and
         that is over too, and this has to be called again."""
-        return self.call("handle_expire") == 1 and not self.wait(time.monotonic() + self._grace)
+        return self.call("handle_expire") == 1 and not self.wait(time.monotonic() + self.grace)
 
     def result(self) -> Result:
-        """Waits. Why there is no result is its error."""
+        """Waits. StartError, and the command was not executed."""
         out = NativeResult()
         try:
             if _lib.lib().sandlock_handle_result(self.pointer, 0, ctypes.byref(out._slot)) != 0:
-                return Result(success=False, exit_code=-1, error=_lib.last_error())
+                raise StartError
             return result_of(out.pointer, self.judged)
         finally:
             out.free()

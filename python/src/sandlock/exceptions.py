@@ -47,6 +47,19 @@ class ChildError(SandboxError):
     """The confined child failed before its exec."""
 
 
+class CommandError(ChildError, OSError):
+    """The command could not be executed. ``errno`` says why, ``strerror`` in a sentence,
+    ``filename`` is the command."""
+
+
+class CommandNotFoundError(CommandError, FileNotFoundError):
+    """There is no such command, or no such interpreter of a script."""
+
+
+class CommandPermissionError(CommandError, PermissionError):
+    """The file permissions, the policy or its ``policy_fn`` do not let it run."""
+
+
 class BranchError(SandboxError):
     """A copy-on-write branch could not be committed or dropped."""
 

@@ -4,101 +4,31 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import logging
 import operator
-import os
-import sys
-import threading
-import time
 import weakref
-from types import TracebackType
-from typing import Any, Dict, Mapping, Optional, Sequence, Type, Union
+from typing import Any, Dict, Mapping, Optional, Sequence, Union
 
-from . import _lib
-from ._command import Arg, TextMode, seconds, stdin_file, to_argv
+from ._command import Arg, check_name
 from ._document import to_document
-from ._native import Callback, Policy, Run, StartError, readable
+from ._native import Callback, Policy
+from ._owned import Owned
+from ._runs import Runs
 from .events import PolicyFn
-from .exceptions import CallbackError, PolicyError, SandboxError
+from .exceptions import PolicyError
 from .grammar import parse_memory_size, parse_ports
+from .process import Process
 from .result import ExitReason, Result
+from .streams import StdioMode
 
-__all__ = ["Sandbox", "Result", "ExitReason", "parse_ports", "parse_memory_size"]
+__all__ = ["Sandbox", "Process", "StdioMode", "Result", "ExitReason", "parse_ports", "parse_memory_size"]
 
 Path = Arg
 
-_log = logging.getLogger("sandlock")
 _DEFAULT_MAX_OUTPUT = 64 << 20
-# Seconds for the end of a run that was killed, which takes milliseconds.
-_PATIENCE = 10
-
-
-def _check_name(name: str) -> None:
-    problem = ""
-    if not isinstance(name, str) or not name:
-        problem = "a name is a string that is not empty"
-    elif "\0" in name or "/" in name:
-        problem = "a name holds no NUL and no /"
-    elif name in (".", ".."):
-        problem = "a name is not . or .."
-    elif len(os.fsencode(name)) > 64:
-        problem = "a name has at most 64 bytes"
-    if problem:
-        raise ValueError(f"name {name!r}: {problem}")
-
-
-_all: "weakref.WeakSet[_Owned]" = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    # Whoever held these is not in this process.
-    for owned in list(_all):
-        owned.lock, owned.claim = threading.Lock(), None
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-class _Owned:
-    """The library's objects that a Sandbox has, apart from it so that they can be freed
-    when it is gone. Nothing in here may know the Sandbox or its ``policy_fn``."""
-
-    def __init__(self) -> None:
-        self.run: Optional[Run] = None
-        self.policy: Optional[Policy] = None
-        self.lock = threading.Lock()  # guards the claim
-        # Who runs a command: a call of run(), or the create() whose wait() is to come. A
-        # Ctrl-C can fall between any two calls, so it is given back without a call.
-        self.claim: Optional[object] = None
-        _all.add(self)
-
-    def end(self) -> None:
-        """At the interpreter's exit: kills what runs and waits until it is over, unless
-        another thread, which is a daemon, does. That one may use it still."""
-        run = self.run
-        if run is None or run.forked:
-            return
-        if sys.version_info < (3, 10, 8):
-            # Its end waits for ever for a thread that asked for the GIL just before it, as
-            # a policy_fn that is busy does every 5 ms: gh-96387.
-            sys.setswitchinterval(1)
-        try:
-            run.call("handle_kill")
-            if not run.collecting:
-                readable(run.call("handle_pollfd"), time.monotonic() + _PATIENCE)
-        except (SandboxError, ValueError):
-            pass  # freed meanwhile
-
-    def free(self) -> None:
-        run, policy, self.run, self.policy = self.run, self.policy, None, None
-        if run is not None:
-            run.free()
-        if policy is not None:
-            policy.free()
 
 
 @dataclasses.dataclass
-class Sandbox:
+class Sandbox(Runs):
     """What a command may do, and the way to run it. Everything is denied unless granted.
 
     The fields can be edited between runs; each run takes them as they are then. A wrong
@@ -276,8 +206,8 @@ class Sandbox:
 
     def __post_init__(self) -> None:
         if self.name is not None:
-            _check_name(self.name)
-        self._owned = _Owned()
+            check_name(self.name)
+        self._owned = Owned()
         # What runs when this object goes is killed.
         weakref.finalize(self, self._owned.free).atexit = False
         weakref.finalize(self, self._owned.end)
@@ -315,203 +245,6 @@ class Sandbox:
             if former is not None:
                 former.free()
         return policy
-
-    # ---- running -----------------------------------------------------------
-
-    def run(
-        self,
-        cmd: Sequence[Arg],
-        timeout: Optional[float] = None,
-        *,
-        text: Optional[bool] = None,
-        encoding: Optional[str] = None,
-        errors: Optional[str] = None,
-        input: Union[None, str, bytes] = None,
-    ) -> Result:
-        """Runs ``cmd``, waits, and returns its result.
-
-        ``timeout`` in seconds, None or 0 for none; when it is over the sandbox is killed,
-        after ``term_grace``, the reason is TIMEOUT and the result has the output up to then. ``text``,
-        ``encoding`` and ``errors`` make the outputs str, as in :mod:`subprocess`.
-        ``input`` is what the command reads from its standard input, which is /dev/null
-        without it.
-
-        A command that can't be started is no exception: ``success`` is False, ``error``
-        says why. PolicyError: the policy can't be built. ValueError, TypeError: ``cmd`` is
-        no command line. RuntimeError: this object runs a command already. CallbackError:
-        ``policy_fn`` raised. Ctrl-C kills the sandbox and is raised at once.
-        """
-        limit = seconds(timeout)
-        deadline = None if limit is None else time.monotonic() + limit
-        text_mode = TextMode(text, encoding, errors)
-        data = text_mode.encode(input) if isinstance(input, str) else input
-        return text_mode.decode(self._run(cmd, data, deadline))
-
-    def create(self, cmd: Sequence[Arg]) -> None:
-        """Confines a child and parks it before its exec; :meth:`start` releases it.
-        RuntimeError: "sandlock_create failed: …", or this object runs a command already.
-        PolicyError: the policy can't be built."""
-        claim = object()
-        try:
-            self._begin(claim, cmd, None, stepped=False)
-            claim = None  # kept for wait()
-        except StartError as e:
-            raise RuntimeError(f"sandlock_create failed: {e}") from None
-        finally:
-            if claim is not None and self._owned.claim is claim:
-                run, self._owned.run, self._owned.claim = self._owned.run, None, None
-                if run is not None:
-                    run.free()
-
-    def start(self) -> None:
-        """Releases the child that :meth:`create` parked."""
-        run = self._owned.run
-        if run is None or not run.live:
-            raise RuntimeError("sandbox has not been created")
-        if run.call("start") != 0:
-            raise RuntimeError(f"sandlock_start failed: {_lib.last_error()}")
-
-    def spawn(self, cmd: Sequence[Arg]) -> None:
-        """:meth:`create` and :meth:`start`."""
-        self.create(cmd)
-        self.start()
-
-    def wait(self, timeout: Optional[float] = None) -> Result:
-        """Waits for what :meth:`start` started and returns its result. ``timeout`` and
-        the exceptions are those of :meth:`run`. RuntimeError: "sandbox is not running"."""
-        limit = seconds(timeout)
-        with self._owned.lock:
-            run, claim = self._running(), self._owned.claim
-            if self._callback is not None and self._callback.is_caller():
-                raise RuntimeError("policy_fn waits for the run that it decides about")
-            if run.collecting:
-                raise RuntimeError("another thread waits for this sandbox")
-            run.collecting = True
-        try:
-            return self._collect(run, None if limit is None else time.monotonic() + limit)
-        finally:
-            if self._owned.claim is claim:
-                self._owned.run = self._owned.claim = None
-                run.free()
-
-    def run_interactive(self, cmd: Sequence[Arg]) -> int:
-        """Runs ``cmd`` on the host's own standard streams and gives it the terminal, if
-        they are one. Returns its exit code, -1 when it could not be started or did not
-        exit by itself; why is logged. The exceptions are those of :meth:`run`."""
-        result = self._run(cmd, None, None, interactive=True)
-        if result.error:
-            _log.warning("%s", result.error)
-        return result.exit_code
-
-    def kill(self) -> None:
-        """SIGKILL to every task of the sandbox. It may come from any thread."""
-        self._running().call("handle_kill")
-
-    def pause(self) -> None:
-        """SIGSTOP to every task of the sandbox."""
-        if self._running().call("handle_pause") != 0:
-            raise RuntimeError("sandbox is not running")
-
-    def resume(self) -> None:
-        """SIGCONT to every task of the sandbox."""
-        if self._running().call("handle_resume") != 0:
-            raise RuntimeError("sandbox is not running")
-
-    @property
-    def pid(self) -> Optional[int]:
-        """Process id of the command, None when nothing runs."""
-        run = self._owned.run
-        return None if run is None or not run.live else int(run.call("handle_pid")) or None
-
-    @property
-    def is_running(self) -> bool:
-        """Whether a command was created and is not over."""
-        run = self._owned.run
-        if run is None or run.forked or not run.live:
-            return False
-        return run.stepped or not readable(run.call("handle_pollfd"), 0)
-
-    def __enter__(self) -> "Sandbox":
-        return self
-
-    def __exit__(
-        self, kind: Optional[Type[BaseException]], value: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
-        run = self._owned.run
-        if run is not None and run.live and run.collecting and not run.forked:
-            run.call("handle_kill")  # who waits for it does the rest
-        elif run is not None:
-            self._owned.run = self._owned.claim = None
-            run.free()
-
-    # ---- within ----------------------------------------------------------------
-
-    def _running(self) -> Run:
-        run = self._owned.run
-        if run is None or not run.live:
-            raise RuntimeError("sandbox is not running")
-        run.check()
-        return run
-
-    def _begin(
-        self, claim: object, cmd: Sequence[Arg], data: Optional[bytes], stepped: bool, interactive: bool = False
-    ) -> Run:
-        """Claims this object and starts or parks the command. Whatever happens, a
-        release of the claim ends it."""
-        argv = to_argv(cmd)
-        if self.name is not None:
-            _check_name(self.name)
-        with self._owned.lock:
-            if self._owned.run is not None and self._owned.run.forked:
-                self._owned.run = self._owned.claim = None  # the parent's, not ours
-            if self._owned.claim is not None:
-                raise RuntimeError("sandbox is already running")
-            self._owned.claim = claim
-        policy = self._ensure_native()
-        run = self._owned.run = Run(stepped)
-        stdin = -1
-        try:
-            if data is not None:
-                stdin = stdin_file(data)
-            run.begin(policy, self.name, argv, stdin, interactive, float(self.term_grace))
-        finally:
-            if stdin >= 0:
-                os.close(stdin)
-        return run
-
-    def _run(
-        self, cmd: Sequence[Arg], data: Optional[bytes], deadline: Optional[float], interactive: bool = False
-    ) -> Result:
-        claim = object()
-        try:
-            return self._collect(self._begin(claim, cmd, data, True, interactive), deadline)
-        except StartError as e:
-            self._raise_callback_error()
-            return Result(success=False, exit_code=-1, error=str(e))
-        finally:
-            if self._owned.claim is claim:
-                run, self._owned.run, self._owned.claim = self._owned.run, None, None
-                if run is not None:
-                    run.free()
-
-    def _collect(self, run: Run, deadline: Optional[float]) -> Result:
-        """Waits for the run."""
-        if not run.wait(deadline) and run.expire():
-            run.expire()
-        result = run.result()
-        for line in result.log:
-            _log.warning("%s", line)
-        self._raise_callback_error()
-        return result
-
-    def _raise_callback_error(self) -> None:
-        error = self._callback.take_error() if self._callback is not None else None
-        if error is not None:
-            try:
-                text = str(error)
-            except Exception as e:
-                text = f"its text raised {type(e).__name__}"
-            raise CallbackError(f"policy_fn raised {type(error).__name__}, which denied the event: {text}") from error
 
 
 # What the built policy depends on.

@@ -1,0 +1,312 @@
+"""Running commands: what a Sandbox does besides being a policy."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import operator
+import os
+import time
+from types import TracebackType
+from typing import Callable, Dict, Iterable, Optional, Sequence, Tuple, Type, TypeVar, Union
+
+from ._command import Arg, TextMode, check_name, seconds, stdin_file, to_argv
+from ._native import Callback, Policy, Run, StartError, readable
+from ._owned import Owned
+from .exceptions import CallbackError, ChildError, CommandError, CommandNotFoundError, CommandPermissionError
+from .process import Process
+from .result import Result
+from .streams import StdioMode, Stream, Streams
+
+_Self = TypeVar("_Self", bound="Runs")
+_log = logging.getLogger("sandlock")
+
+_KINDS = {
+    errno.ENOENT: CommandNotFoundError,
+    errno.ENOTDIR: CommandNotFoundError,
+    errno.EACCES: CommandPermissionError,
+    errno.EPERM: CommandPermissionError,
+}
+
+
+def command_error(e: StartError, cmd: Sequence[Arg]) -> ChildError:
+    if e.errno == 0:
+        return ChildError(str(e))
+    return _KINDS.get(e.errno, CommandError)(e.errno, str(e), os.fsdecode(cmd[0]))
+
+
+class Runs:
+    """The methods of a Sandbox that run commands."""
+
+    name: Optional[str]
+    term_grace: float
+    _owned: Owned
+    _callback: Optional[Callback]
+    _ensure_native: Callable[[], Policy]
+
+    def run(
+        self,
+        cmd: Sequence[Arg],
+        timeout: Optional[float] = None,
+        *,
+        text: Optional[bool] = None,
+        encoding: Optional[str] = None,
+        errors: Optional[str] = None,
+        input: Union[None, str, bytes] = None,
+    ) -> Result:
+        """Runs ``cmd``, waits, and returns its result.
+
+        ``timeout`` in seconds, None or 0 for none; when it is over the sandbox is killed,
+        after ``term_grace``, the reason is TIMEOUT and the result has the output up to then. ``text``,
+        ``encoding`` and ``errors`` make the outputs str, as in :mod:`subprocess`.
+        ``input`` is what the command reads from its standard input, which is /dev/null
+        without it.
+
+        A command that can't be started is no exception: ``success`` is False, ``error``
+        says why. PolicyError: the policy can't be built. ValueError, TypeError: ``cmd`` is
+        no command line. RuntimeError: this object runs a command already. CallbackError:
+        ``policy_fn`` raised. Ctrl-C kills the sandbox and is raised at once.
+        """
+        limit = seconds(timeout)
+        deadline = None if limit is None else time.monotonic() + limit
+        text_mode = TextMode(text, encoding, errors)
+        data = text_mode.encode(input) if isinstance(input, str) else input
+        return text_mode.decode(self._run(cmd, data, deadline))
+
+    def create(self, cmd: Sequence[Arg]) -> None:
+        """Confines a child and parks it before its exec; :meth:`start` releases it.
+        RuntimeError: "sandlock_create failed: …", or this object runs a command already.
+        PolicyError: the policy can't be built."""
+        claim: Optional[object] = object()
+        mine = claim
+        try:
+            self._begin(claim, cmd, (), stepped=False)
+            mine = None  # kept for wait()
+        except StartError as e:
+            raise RuntimeError(f"sandlock_create failed: {e}") from None
+        finally:
+            if mine is not None and self._owned.claim is mine:
+                left, self._owned.run, self._owned.claim, self._owned.process = self._owned.run, None, None, False
+                if left is not None:
+                    left.free()
+
+    def start(self) -> None:
+        """Releases the child that :meth:`create` parked."""
+        run = self._owned.run
+        if run is None or not run.live:
+            raise RuntimeError("sandbox has not been created")
+        try:
+            run.start()
+        except StartError as e:
+            raise RuntimeError(f"sandlock_start failed: {e}") from None
+
+    def spawn(self, cmd: Sequence[Arg]) -> None:
+        """:meth:`create` and :meth:`start`."""
+        self.create(cmd)
+        self.start()
+
+    def wait(self, timeout: Optional[float] = None) -> Result:
+        """Waits for what :meth:`start` started and returns its result. ``timeout`` and
+        the exceptions are those of :meth:`run`. RuntimeError: "sandbox is not running"."""
+        limit = seconds(timeout)
+        with self._owned.lock:
+            run, claim = self._running(), self._owned.claim
+            if self._callback is not None and self._callback.is_caller():
+                raise RuntimeError("policy_fn waits for the run that it decides about")
+            if run.collecting:
+                raise RuntimeError("another thread waits for this sandbox")
+            run.collecting = True
+        try:
+            return self._collect(run, None if limit is None else time.monotonic() + limit)
+        finally:
+            if self._owned.claim is claim:
+                self._owned.run = self._owned.claim = None
+                run.free()
+
+    def popen(
+        self,
+        cmd: Sequence[Arg],
+        stdin: Stream = StdioMode.INHERIT,
+        stdout: Stream = StdioMode.INHERIT,
+        stderr: Stream = StdioMode.INHERIT,
+        *,
+        bufsize: int = 0,
+        text: Optional[bool] = None,
+        encoding: Optional[str] = None,
+        errors: Optional[str] = None,
+        pass_fds: Iterable[int] = (),
+    ) -> Process:
+        """Starts ``cmd`` and returns once it was executed. The :class:`Process` has this
+        object until it was waited for.
+
+        Each stream is a :class:`StdioMode`, one of :mod:`subprocess`'s constants, an object
+        with a ``fileno()``, or a descriptor beyond 2, as 0 to 2 are modes. The files of the
+        piped ones are unbuffered unless ``bufsize`` says otherwise, as in :mod:`subprocess`,
+        and so do ``text``, ``encoding`` and ``errors``. What goes through a pipe is kept by
+        nobody, so ``max_output`` does not bound it, and who does not read makes the command
+        wait. ``pass_fds`` are descriptors that the command has under the same numbers.
+
+        CommandError, which is an OSError with its ``errno``, CommandNotFoundError or
+        CommandPermissionError: the command can't be executed. PolicyError: the policy can't
+        be built. ValueError, TypeError: the command line or a stream is none.
+        RuntimeError: this object runs a command already.
+        """
+        text_mode, bufsize = TextMode(text, encoding, errors), operator.index(bufsize)
+        claim: Optional[object] = object()
+        streams, mine = Streams(), claim
+        try:
+            streams.open((stdin, stdout, stderr), pass_fds)
+            run = self._begin(claim, cmd, streams.files, stepped=False, watched=True)
+            streams.close_theirs()
+            pid = int(run.call("handle_pid"))
+            run.start()
+            run.executes()
+            ends = [streams.end(number, bufsize, text_mode) for number in range(3)]
+            process = Process(self, claim, cmd, pid, ends, text_mode)
+            self._owned.process, mine = True, None
+            return process
+        except StartError as e:
+            self._raise_callback_error()
+            raise command_error(e, cmd) from None
+        finally:
+            if mine is not None and self._owned.claim is mine:
+                left, self._owned.run, self._owned.claim, self._owned.process = self._owned.run, None, None, False
+                if left is not None:
+                    left.free()
+            streams.close()
+
+    def run_interactive(self, cmd: Sequence[Arg]) -> int:
+        """Runs ``cmd`` on the host's own standard streams and gives it the terminal, if
+        they are one. Returns its exit code, -1 when it could not be started or did not
+        exit by itself; why is logged. The exceptions are those of :meth:`run`."""
+        result = self._run(cmd, None, None, interactive=True)
+        if result.error:
+            _log.warning("%s", result.error)
+        return result.exit_code
+
+    def kill(self) -> None:
+        """SIGKILL to every task of the sandbox. It may come from any thread."""
+        self._running().call("handle_kill")
+
+    def pause(self) -> None:
+        """SIGSTOP to every task of the sandbox."""
+        if self._running().call("handle_pause") != 0:
+            raise RuntimeError("sandbox is not running")
+
+    def resume(self) -> None:
+        """SIGCONT to every task of the sandbox."""
+        if self._running().call("handle_resume") != 0:
+            raise RuntimeError("sandbox is not running")
+
+    def ports(self) -> Dict[int, int]:
+        """The TCP ports of the command that are others on the host: none, as
+        ``port_remap`` is not built yet."""
+        return {}
+
+    @property
+    def pid(self) -> Optional[int]:
+        """Process id of the command, None when nothing runs."""
+        run = self._owned.run
+        return None if run is None or not run.live else int(run.call("handle_pid")) or None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a command was created and is not over."""
+        run = self._owned.run
+        if run is None or run.forked or not run.live:
+            return False
+        return run.stepped or not readable(run.call("handle_pollfd"), 0)
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], value: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        run = self._owned.run
+        if run is not None and run.live and (run.collecting or self._owned.process) and not run.forked:
+            run.call("handle_kill")  # who waits for it does the rest
+            if self._owned.process:
+                readable(run.call("handle_pollfd"), None)
+        elif run is not None:
+            self._owned.run = self._owned.claim = None
+            run.free()
+
+    # ---- within ----------------------------------------------------------------
+
+    def _running(self) -> Run:
+        run = self._owned.run
+        if run is None or not run.live:
+            raise RuntimeError("sandbox is not running")
+        run.check()
+        if self._owned.process:
+            raise RuntimeError("a Process has this sandbox: it is to be used through that until it was waited for")
+        return run
+
+    def _begin(
+        self,
+        claim: object,
+        cmd: Sequence[Arg],
+        files: Sequence[Tuple[int, int]],
+        stepped: bool,
+        interactive: bool = False,
+        watched: bool = False,
+    ) -> Run:
+        """Claims this object and starts or parks the command. Whatever happens, to give the
+        claim back ends it."""
+        argv = to_argv(cmd)
+        if self.name is not None:
+            check_name(self.name)
+        self._owned.take(claim)
+        policy = self._ensure_native()
+        run = self._owned.run = Run(stepped)
+        run.begin(policy, self.name, argv, files, float(self.term_grace), interactive, watched)
+        return run
+
+    def _run(
+        self, cmd: Sequence[Arg], data: Optional[bytes], deadline: Optional[float], interactive: bool = False
+    ) -> Result:
+        claim, stdin = object(), -1
+        try:
+            if data is not None:
+                stdin = stdin_file(data)
+            files = [(stdin, 0)] if stdin >= 0 else []
+            return self._collect(self._begin(claim, cmd, files, True, interactive), deadline)
+        except StartError as e:
+            self._raise_callback_error()
+            return Result(success=False, exit_code=-1, error=str(e))
+        finally:
+            if self._owned.claim is claim:
+                left, self._owned.run, self._owned.claim, self._owned.process = self._owned.run, None, None, False
+                if left is not None:
+                    left.free()
+            if stdin >= 0:
+                os.close(stdin)
+
+    def _collect(self, run: Run, deadline: Optional[float]) -> Result:
+        """Waits for the run."""
+        if not run.wait(deadline) and run.expire():
+            run.expire()
+        return self._outcome(run)
+
+    def _outcome(self, run: Run) -> Result:
+        """The result of a run that is over."""
+        try:
+            result = run.result()
+        except StartError as e:
+            result = Result(success=False, exit_code=-1, error=str(e))
+        for line in result.log:
+            _log.warning("%s", line)
+        self._raise_callback_error()
+        return result
+
+    def _raise_callback_error(self) -> None:
+        error = self._callback.take_error() if self._callback is not None else None
+        if error is not None:
+            try:
+                text = str(error)
+            except Exception as e:
+                text = f"its text raised {type(e).__name__}"
+            raise CallbackError(f"policy_fn raised {type(error).__name__}, which denied the event: {text}") from error
+
+
