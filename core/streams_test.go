@@ -71,7 +71,7 @@ func TestPopenStreams(t *testing.T) {
 	if err := unix.Fstat(0, &mine); err != nil {
 		t.Fatal(err)
 	}
-	s, f = popen(t, plan, Command{Argv: []string{"cat"}, Files: []File{{0, 5}}}, Inherit, Piped, Inherit)
+	s, f = popen(t, plan, Command{Argv: []string{"sleep", "1000"}, Files: []File{{0, 5}}}, Inherit, Piped, Inherit)
 	if err := unix.Stat("/proc/"+strconv.Itoa(s.PID())+"/fd/5", &its); err != nil || its.Ino != mine.Ino || its.Dev != mine.Dev {
 		t.Errorf("%v, %+v, want %+v", err, its, mine)
 	}
