@@ -65,8 +65,12 @@ func (c *collectors) collect(epoll int) {
 	var events [64]unix.EpollEvent
 	for {
 		n, err := unix.EpollWait(epoll, events[:], -1)
+		if err == unix.EINTR {
+			continue
+		}
 		if err != nil {
-			continue // EINTR
+			c.lost(err)
+			return
 		}
 		for _, ev := range events[:n] {
 			// One whose number was somebody else's when it came makes a look for nothing.
@@ -88,6 +92,26 @@ func (c *collectors) collect(epoll int) {
 				return
 			}
 		}
+	}
+}
+
+// lost ends all runs, of which nothing tells any more: the descriptor is not ours, so the
+// host has closed it, and its number may be somebody else's.
+func (c *collectors) lost(why error) {
+	lost := map[*Sandbox]bool{}
+	c.mu.Lock()
+	for _, s := range c.runs {
+		lost[s] = true
+	}
+	sys.Closing(c.epoll)
+	c.runs = nil
+	c.mu.Unlock()
+	for s := range lost {
+		go func() {
+			defer s.guard()
+			s.warden.Kill()
+			s.finish(nil, fmt.Errorf("a descriptor of the library was closed by others (epoll_wait: %w), so the sandbox was ended", why))
+		}()
 	}
 }
 

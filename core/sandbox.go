@@ -301,8 +301,9 @@ func (s *Sandbox) Kill() error { s.warden.Kill(); return nil }
 
 var errOver = errors.New("the sandbox is not running")
 
-// Pause stops every task of the sandbox with SIGSTOP; Resume continues those that were
-// not stopped before. Both return when every task has the signal.
+// Pause stops every task of the sandbox; Resume continues those that were not stopped
+// before. With max_processes they are held by their tracer, which nobody inside can see
+// or undo, otherwise by SIGSTOP. Both return when every task has been told.
 func (s *Sandbox) Pause() error  { return whileRunning(s.warden.Pause()) }
 func (s *Sandbox) Resume() error { return whileRunning(s.warden.Resume()) }
 

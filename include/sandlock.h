@@ -419,7 +419,9 @@ int sandlock_handle_kill(sandlock_handle_t *h);
  * term_grace, and every task got SIGTERM, and SIGCONT; this is to be called again when the
  * grace is over, if the run is not. -1: error. */
 int sandlock_handle_expire(sandlock_handle_t *h);
-/* SIGSTOP and SIGCONT to every task of the sandbox. 0, or -1 when it is over. */
+/* Stops every task of the sandbox, and lets those go on that were not stopped before: by
+ * their tracer when there is a max_processes, otherwise by SIGSTOP and SIGCONT. 0, or -1
+ * when it is over. */
 int sandlock_handle_pause(sandlock_handle_t *h);
 int sandlock_handle_resume(sandlock_handle_t *h);
 /* Waits until the run is over. The result is owned by the caller, free with

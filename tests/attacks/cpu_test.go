@@ -50,20 +50,44 @@ func TestMaxCPU(t *testing.T) {
 	})
 }
 
-// A SIGCONT from inside undoes a stop. Who does it again and again is held all the same,
-// though not so well, or ended after a second of CPU time for each CPU.
+// Who is traced is counted to the last child, for which nobody has waited or that has lived
+// for a millisecond.
+func TestMaxCPUCounts(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		for _, way := range brief([]string{"unwaited 1500 1", "ignored 1500 1", "short 1500 1", "unwaited 1500 20"}) {
+			p := traced(slowed(10))
+			r := inside(t, p, append([]string{victim("cpu")}, strings.Fields(way)...)...)
+			used := time.Duration(attempts(string(r.Stdout))["used"].result) * time.Millisecond
+			if most := r.WallTime*15/100 + 100*time.Millisecond; !r.Success() || used == 0 || used > most || r.Limits != core.LimitCPU {
+				t.Errorf("%s: used %v of %v, limits %v, %q", way, used, most, r.Limits.Names(), r.Stderr)
+			}
+			t.Logf("%s: used %v in %v", way, used, r.WallTime)
+		}
+	})
+}
+
+// A SIGCONT from inside undoes a stop, but does nothing to who is held by the tracer. Who is
+// not, and does it again and again, is held all the same, though not so well, or ended after
+// a second of CPU time for each CPU.
 func TestMaxCPUContinued(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
-		walk := slowed(10)
+		walk := untraced(slowed(10))
 		walk.Disable = []core.Protection{core.SignalScope}
-		untraced := slowed(10)
-		untraced.MaxProcesses = nil
-		for name, p := range map[string]*core.Policy{"traced": slowed(10), "untraced": untraced, "walk": walk} {
-			r := inside(t, p, victim("cpu"), "continues", "3000")
+		for name, p := range map[string]*core.Policy{"traced": traced(slowed(10)), "untraced": untraced(slowed(10)), "walk": walk} {
+			ms := "3000" // to be ended
+			if name == "traced" {
+				ms = "1000"
+			}
+			r := inside(t, p, victim("cpu"), "continues", ms)
 			used := r.UserTime + r.SystemTime
-			most := r.WallTime * 6 / 10
-			if ended := r.Reason == core.Killed && r.Error != ""; ended {
-				most += 2 * time.Second * time.Duration(runtime.NumCPU())
+			most := r.WallTime*15/100 + 100*time.Millisecond
+			if name != "traced" {
+				most = r.WallTime * 6 / 10
+				if ended := r.Reason == core.Killed && r.Error != ""; ended {
+					most += 2 * time.Second * time.Duration(runtime.NumCPU())
+				}
+			} else if !r.Success() {
+				t.Errorf("%s: %+v", name, r)
 			}
 			if used > most || r.Limits != core.LimitCPU {
 				t.Errorf("%s: used %v of %v, %+v", name, used, most, r)
@@ -75,9 +99,7 @@ func TestMaxCPUContinued(t *testing.T) {
 // What was stopped before stays so.
 func TestMaxCPULeavesStopped(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
-		walk := untraced(slowed(20)) // a tracee that is stopped looks like any other: docs/limits.md
-		walk.Disable = []core.Protection{core.SignalScope}
-		for name, p := range map[string]*core.Policy{"domain": untraced(slowed(20)), "walk": walk} {
+		for name, p := range heldWays(20) {
 			r := inside(t, p, victim("cpu"), "stopped", "1000")
 			got := attempts(string(r.Stdout))
 			if got["stopped"].result != 1 || got["continued"].result != 0 || r.Limits != core.LimitCPU {
@@ -87,17 +109,42 @@ func TestMaxCPULeavesStopped(t *testing.T) {
 	})
 }
 
+// heldWays are the ways in which a limit of so many percent holds a sandbox.
+func heldWays(percent uint32) map[string]*core.Policy {
+	ways := map[string]*core.Policy{
+		"traced": traced(slowed(percent)), "traced, walk": traced(slowed(percent)),
+		"untraced": untraced(slowed(percent)), "untraced, walk": untraced(slowed(percent)),
+	}
+	for name, p := range ways {
+		if strings.HasSuffix(name, "walk") {
+			p.Disable = []core.Protection{core.SignalScope}
+		}
+	}
+	return ways
+}
+
+// A shell that waits for stopped jobs too sees none that its limit makes.
+func TestMaxCPUAndJobs(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		for name, p := range heldWays(10) {
+			r := inside(t, p, victim("cpu"), "job", "500")
+			stops := attempts(string(r.Stdout))["stops"].result
+			if strings.HasPrefix(name, "traced") && stops != 1 || stops == 0 || r.Limits != core.LimitCPU {
+				t.Errorf("%s: %d stops, %+v", name, stops, r)
+			}
+		}
+	})
+}
+
 // A paused sandbox is not continued by its limit, and goes on when it is resumed.
 func TestMaxCPUAndPause(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
-		walk := slowed(20)
-		walk.Disable = []core.Protection{core.SignalScope}
-		for name, p := range map[string]*core.Policy{"domain": slowed(20), "walk": walk} {
+		for name, p := range heldWays(20) {
 			plan, err := p.Compile()
 			if err != nil {
 				t.Fatal(err)
 			}
-			s, err := plan.Create(core.Command{Argv: []string{victim("cpu"), "threads", "1500", "2"}, Stdin: -1})
+			s, err := plan.Create(core.Command{Argv: []string{victim("cpu"), "threads", "1000", "2"}, Stdin: -1})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -96,6 +96,13 @@ func untraced(p *core.Policy) *core.Policy {
 	return p
 }
 
+// traced is for where every task is to be traced from birth.
+func traced(p *core.Policy) *core.Policy {
+	many := uint32(10_000)
+	p.MaxProcesses = &many
+	return p
+}
+
 // secondUser is the run of bothUsers as another user.
 func secondUser() bool { return os.Getenv("SANDLOCK_VICTIMS") != "" }
 

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import threading
-from typing import List, Tuple
+from typing import Container, List, Tuple
 
 from sandlock import Sandbox
 
@@ -23,9 +23,11 @@ def field(pid: object, file: str, name: str) -> int:
     return int(found.group(1))
 
 
-def wardens() -> List[str]:
-    """The library's processes: children of this one, and theirs that are the same program."""
-    found, programs = [], set()
+def wardens(commands: Container[str] = ()) -> List[str]:
+    """The library's processes: children of this one, and theirs that are the same program,
+    as commands are that have not come to their exec."""
+    found: List[str] = []
+    programs = set()
     for _ in range(2):
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
@@ -34,17 +36,17 @@ def wardens() -> List[str]:
                 program = os.readlink(f"/proc/{pid}/exe")
             except OSError:
                 continue
-            if pid not in found and (parent == str(os.getpid()) or parent in found and program in programs):
+            if pid not in found and pid not in commands and (parent == str(os.getpid()) or parent in found and program in programs):
                 found.append(pid)
                 programs.add(program)
     return found
 
 
-def own_memory() -> Tuple[int, int]:
+def own_memory(commands: Container[str] = ()) -> Tuple[int, int]:
     """KiB of the host, and of the library's processes: pages of these that are shared by
     two tasks are one task's half each, as they are of those that share all (CLONE_VM)."""
     seen, total = set(), 0
-    for pid in wardens():
+    for pid in wardens(commands):
         parent = field(pid, "status", "PPid")
         # The killer shares all of its parent's memory, which Pss counts for each of them.
         if str(parent) in seen:
@@ -68,9 +70,11 @@ def once(number: int, judged: bool) -> None:
         assert none == 0, wardens()
         for box in boxes:
             box.spawn(["sleep", "1000"])
-        assert len(wardens()) == 2 * number, wardens()
+        commands = {str(box.pid) for box in boxes}
+        found = wardens(commands)
+        assert len(found) == 2 * number, (len(found), found)
         threads = field("self", "status", "Threads") - threads
-        grown, own = own_memory()
+        grown, own = own_memory(commands)
         print(threads / number, (grown - host) / number, own / number, flush=True)
         for box in boxes:
             box.kill()

@@ -64,9 +64,12 @@ int main(int argc, char **argv)
 			}
 		while (wait(NULL) > 0)
 			;
-	} else if (strcmp(argv[1], "short") == 0 || strcmp(argv[1], "ignored") == 0) {
+	} else if (strcmp(argv[1], "short") == 0 || strcmp(argv[1], "ignored") == 0 || strcmp(argv[1], "unwaited") == 0) {
+		struct sigaction unwaited = { .sa_handler = SIG_DFL, .sa_flags = SA_NOCLDWAIT };
 		if (argv[1][0] == 'i') /* so that nobody waits for them, and has their time */
 			signal(SIGCHLD, SIG_IGN);
+		else if (argv[1][0] == 'u')
+			sigaction(SIGCHLD, &unwaited, NULL);
 		while (clock_ms(CLOCK_MONOTONIC) < end) {
 			for (i = 0; i < 4; i++)
 				if (fork() == 0) {
@@ -89,7 +92,26 @@ int main(int argc, char **argv)
 		burn(wall);
 		printf("continued %d 0\n", waitpid(pid, &status, WNOHANG | WCONTINUED) > 0);
 		kill(pid, SIGKILL);
-	} else if (strcmp(argv[1], "continues") == 0) { /* itself, which undoes stops */
+	} else if (strcmp(argv[1], "job") == 0) { /* as a shell waits for one, which stops once by itself */
+		int status, stops = 0;
+		pid_t pid = fork();
+		if (pid == 0) {
+			burn(wall);
+			raise(SIGSTOP);
+			add_own();
+			_exit(0);
+		}
+		while (waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status)) {
+			stops++;
+			kill(pid, SIGCONT);
+		}
+		printf("stops %d 0\n", stops);
+	} else if (strcmp(argv[1], "continues") == 0) { /* itself, by a timer too, which undoes stops */
+		struct sigevent continues = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGCONT };
+		struct itimerspec often = { { 0, 1000000 }, { 0, 1000000 } };
+		timer_t timer;
+		if (timer_create(CLOCK_MONOTONIC, &continues, &timer) != 0 || timer_settime(timer, 0, &often, NULL) != 0)
+			return 1;
 		while (clock_ms(CLOCK_MONOTONIC) < end)
 			kill(getpid(), SIGCONT);
 	} else if (strcmp(argv[1], "idle") == 0) {

@@ -5,6 +5,7 @@
  *   stopped N   the same, but all stop themselves
  *   moving N    N chains of tasks that fork and exit, for ever; stays
  *   leaving N   the same, but exits
+ *   burning N   as stay, but all use the CPU
  *   session N   N children that stay, in the command's session, and stays
  *   zoo N PROG  one of each kind that might be overlooked, then runs PROG, or stays
  *   traced      exits while a child of its own traces it, so that its parent can't reap it */
@@ -119,7 +120,8 @@ int main(int argc, char **argv)
 			raise(SIGSTOP);
 		else
 			for (;;)
-				pause();
+				if (strcmp(mode, "burning") != 0)
+					pause();
 		_exit(0);
 	}
 	deaf();
@@ -128,6 +130,7 @@ int main(int argc, char **argv)
 		raise(SIGSTOP);
 	if (strcmp(mode, "daemons") != 0 && strcmp(mode, "leaving") != 0)
 		for (;;)
-			pause();
+			if (strcmp(mode, "burning") != 0)
+				pause();
 	return 0;
 }

@@ -3,13 +3,15 @@
  *                  tries to have N children at a time, each way; "made" says how many
  *   zombies N      the same with children that end at once and are not waited for
  *   churn N        N children one after the other, in five ways of losing them
- *   killed N       N times a child that forks without end is killed while it does
+ *   killed N       N times a child that forks without end is killed while it does; "masks" says
+ *                  how often a process had not the signals blocked that its forker had
  *   together N     N times a child that makes a sibling is killed together with it; "zombies"
  *                  says how many of these there are
  *   overtaken N    N times a thread executes while the leader of its group forks
  *   bomb N         every process forks, until about N; "alive" says how many there are then
  *   threads N      N threads at a time
- *   storm N        N forks under signals, 500 a second, whose handler does not restart system calls
+ *   storm N        N forks under signals, 10,000 a second, whose handler does not restart system
+ *                  calls, in each of three ways, some beyond the limit; "masks" as above
  *   stops          a child that stops and goes on, as its parent sees it
  *   traced         its own filter's SECCOMP_RET_TRACE, flags that would shed a tracer, and a
  *                  listener of its own, which would let forks through */
@@ -28,6 +30,31 @@
 
 static char *self;
 static int hold[2]; /* a pipe; children live as long as the first process has its write end */
+
+static int *wrong; /* masks, of all processes together */
+
+static unsigned long blocked(void)
+{
+	unsigned long set = 0;
+	syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &set, sizeof set);
+	return set;
+}
+
+/* Blocks other signals for each i, but SIGALRM; 32 and 33 are the C library's. */
+static unsigned long block_some(int i)
+{
+	unsigned long set = ((unsigned long)i + 1) * 0x9e3779b97f4a7c15ul;
+
+	set &= ~(1ul << (SIGKILL - 1) | 1ul << (SIGSTOP - 1) | 1ul << (SIGALRM - 1) | 3ul << 31);
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &set, NULL, sizeof set);
+	return set;
+}
+
+static void check_blocked(unsigned long want)
+{
+	if (blocked() != want)
+		__atomic_fetch_add(wrong, 1, __ATOMIC_SEQ_CST);
+}
 
 static void live(void)
 {
@@ -232,22 +259,38 @@ static int together(int n)
 	return 0;
 }
 
+static void __attribute__((noreturn)) fork_on(int i, int one_by_one)
+{
+	signal(SIGCHLD, SIG_IGN);
+	for (;;) {
+		unsigned long set = block_some(++i);
+		if (syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) == 0) {
+			check_blocked(set);
+			_exit(0);
+		}
+		check_blocked(set);
+		if (one_by_one)
+			waitpid(-1, NULL, 0); /* to the end of all, as SIGCHLD is ignored */
+	}
+}
+
 static int killed(int n)
 {
 	int failed = 0, why = 0;
+	pid_t other = fork(); /* so that somebody is next when one is killed */
 
+	if (other == 0)
+		fork_on(n, 1);
 	for (int i = 0; i < n; i++) {
+		unsigned long set = block_some(i);
 		pid_t pid = fork();
+		check_blocked(set);
 		if (pid < 0) {
 			failed++, why = errno;
 			continue;
 		}
-		if (pid == 0) {
-			signal(SIGCHLD, SIG_IGN);
-			for (;;)
-				if (fork() == 0)
-					_exit(0);
-		}
+		if (pid == 0)
+			fork_on(i, 0);
 		for (int spin = (i * 7919) % 30000; spin > 0; spin--)
 			__asm__ volatile("");
 		if (i % 16 == 0)
@@ -255,7 +298,8 @@ static int killed(int n)
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
 	}
-	printf("failed %d %d\n", failed, why);
+	kill(other, SIGKILL);
+	printf("failed %d %d\nmasks %d 0\n", failed, why, *wrong);
 	return 0;
 }
 
@@ -334,28 +378,59 @@ static int threads(int n)
 	return 0;
 }
 
+static void *idles(void *unused)
+{
+	return unused;
+}
+
 static int storm(int n)
 {
 	struct sigaction interrupt = { .sa_handler = wake }; /* no SA_RESTART */
-	/* A fork that a signal comes before is begun anew: one that comes sooner than it takes, always. */
-	struct itimerval often = { { 0, 2000 }, { 0, 300 } }, never = { { 0, 0 }, { 0, 0 } };
-	int failed = 0, why = 0;
+	/* A fork that a signal comes before is begun anew. */
+	struct itimerval often = { { 0, 100 }, { 0, 100 } }, never = { { 0, 0 }, { 0, 0 } };
+	int failed = 0, why = 0, many = 0;
+	pthread_t thread;
 
 	sigaction(SIGALRM, &interrupt, NULL);
 	for (int i = 0; i < n; i++) {
-		pid_t pid;
+		pid_t pid, extra[4];
+		unsigned long set = block_some(i);
+
+		/* At the limit, so that one of these fails. */
+		if (i % 16 == 0)
+			for (many = 0; many < 4 && (extra[many] = fork()) >= 0; many++)
+				if (extra[many] == 0)
+					live();
 		setitimer(ITIMER_REAL, &often, NULL);
 		/* Not fork(3), of which some block signals meanwhile. */
-		pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
-		if (pid == 0)
+		if (i % 16 == 0 || i % 3 == 0)
+			pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+		else if (i % 3 == 1)
+			pid = vfork();
+		else
+			pid = (pid_t)syscall(SYS_clone, CLONE_PARENT_SETTID | SIGCHLD, 0, &pid, 0, 0);
+		if (pid == 0) {
+			check_blocked(set);
 			_exit(0);
+		}
+		check_blocked(set);
+		if (i % 64 == 1 && (pthread_create(&thread, NULL, idles, NULL) != 0 || pthread_join(thread, NULL) != 0))
+			failed++;
 		setitimer(ITIMER_REAL, &never, NULL);
-		if (pid < 0)
+		check_blocked(set);
+		if (pid < 0 && many < 3)
 			failed++, why = errno;
+		if (many == 3 && (pid >= 0 || errno != EAGAIN))
+			failed++;
+		for (; many > 0; many--) {
+			kill(extra[many - 1], SIGKILL);
+			while (waitpid(extra[many - 1], NULL, 0) < 0 && errno == EINTR)
+				;
+		}
 		while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 			;
 	}
-	printf("failed %d %d\n", failed, why);
+	printf("failed %d %d\nmasks %d 0\n", failed, why, *wrong);
 	return 0;
 }
 
@@ -405,6 +480,7 @@ int main(int argc, char **argv)
 		char byte;
 		return read(n, &byte, 1) != 0;
 	}
+	wrong = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (pipe(hold) != 0 || fcntl(hold[1], F_SETFD, FD_CLOEXEC) != 0)
 		return 1;
 	if (!strcmp(mode, "zombies"))

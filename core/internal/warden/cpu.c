@@ -13,7 +13,7 @@ enum { LOOK_COST = 20 };
 static u64 share;   /* percent; 0: none */
 static s64 tokens;  /* ns of CPU time that may be used now; less than 0 is a debt */
 static s64 burst;   /* the most that there can be */
-static u64 looked, due, interval, used_in_all;
+static u64 looked, due, interval, used_in_all, used_for_it;
 
 /* The processes of the look before, for the time of those that are gone. */
 static struct seen { s32 pid, parent; u64 cpu, reaped; u32 autoreaps; } *seen;
@@ -64,7 +64,25 @@ static long remember(void)
 	return 0;
 }
 
-/* The time that all have used since the start: the living for themselves, and the dead in
+/* The time that all have used since the start: the living and the dead. Each of the
+ * dead is counted before anybody can have waited for it, which is why that
+ * sum is read first: whoever ends meanwhile is in neither, and found at the next look. */
+static long used_by_traced(u64 *total)
+{
+	u64 sum = cpu_of_the_dead();
+	long r = tree_walk_exactly(WALK_CPU);
+	u32 i;
+
+	if (r < 0)
+		return r;
+	for (i = 0; i < ntree; i++)
+		if (tree[i].state && (tree[i].state != 'Z' || tree[i].threads > 1))
+			sum += tree[i].cpu;
+	*total = sum;
+	return 0;
+}
+
+/* Where they are not traced: the living for themselves, and the dead in
  * that of who waited for them, times(2). A process that nobody waits for, as its parent
  * ignores SIGCHLD, is in nobody's time (wait_task_zombie and release_task of the kernel's
  * kernel/exit.c): what it had used when it was last seen is kept in lost, and it is taken
@@ -72,9 +90,12 @@ static long remember(void)
 static long used(u64 ran, u64 *total)
 {
 	u64 sum = 0, most = ran * cpus_of_sandbox(), ghosts = 0;
-	long r = tree_walk_exactly(WALK_CPU);
+	long r;
 	u32 i;
 
+	if (all_traced())
+		return used_by_traced(total);
+	r = tree_walk_exactly(WALK_CPU);
 	if (r < 0)
 		return r;
 	for (i = 0; i < ntree; i++)
@@ -103,8 +124,8 @@ void cpu_begin(void)
 
 static long look(u64 now)
 {
-	u64 total, since = now - looked, cpus = cpus_of_sandbox(), cost, spent;
-	long r = used(throttled ? 0 : since, &total);
+	u64 total, tracer, since = now - looked, cpus = cpus_of_sandbox(), cost, spent;
+	long err, r = used(throttled ? 0 : since, &total);
 
 	if (r < 0)
 		return r;
@@ -114,6 +135,11 @@ static long look(u64 now)
 	used_in_all += spent;
 	looked = now;
 	tokens += (s64)(since * share / 100) - (s64)spent;
+	/* What a signal or a fork costs the tracer is the sandbox's doing. */
+	if (all_traced() && (tracer = cpu_of(parent_pid, &err)) > used_for_it) {
+		tokens -= (s64)(tracer - used_for_it);
+		used_for_it = tracer;
+	}
 	if (tokens > burst)
 		tokens = burst;
 	cost = now_ns() - now;
@@ -126,11 +152,12 @@ static long look(u64 now)
 		throttled = 0;
 		tree_release(HOLD_CPU);
 	} else if (throttled && spent && tree_held()) {
-		/* SIGCONT from inside undoes a stop, also one that is still on its way: signal(7). */
+		/* SIGCONT from inside undoes a stop, also one that is still on its way: signal(7).
+		 * Who is traced can only end the call that it was in. */
 		escaped += spent;
 		if (escaped > ESCAPED * cpus)
 			return -EPERM;
-		tree_signal(SIGSTOP);
+		tree_hold_again();
 	}
 	if (throttled)
 		interval = (u64)(burst - tokens) * 100 / share < HELD_LOOK ? (u64)(burst - tokens) * 100 / share : HELD_LOOK;

@@ -15,73 +15,43 @@
 
 enum { PID_LIMIT = 1 << 22, WAITING = 1 << 15 }; /* proc_sys_kernel(5), pid_max */
 
-/* The processes, by pid, in an open-addressed hash table that is never more than half
- * full. A process that has ended counts until its parent has waited for it, as it has its
- * number until then; of that nothing tells, so these are looked at when room is needed. */
-enum { EMPTY, LIVE, ENDED };
-static struct process { s32 pid; u32 state; } *table;
-static u32 mask, count;
-static u32 limit, most; /* now, and at the start: at most mask / 2 */
+/* A process that has ended counts until its parent has waited for it, as it has its number
+ * until then; of that nothing tells, so these are looked at when room is needed. */
+static u32 count;
+static u32 limit, most; /* now, and at the start */
 static u64 born;
 static int begun;
 
-static struct { s32 tid, child; } forking; /* who is let through; its child, if that was seen first */
-static s32 waiting[WAITING];               /* in their stop, first come first */
+/* Who is let through, and its child, if that was seen first. */
+static struct { s32 tid, child; u32 ticket; } forking;
+static s32 waiting[WAITING]; /* in their stop, first come first */
 static u32 first, nwaiting;
-
-static u32 home_of(s32 pid) { return ((u32)pid * 2654435761u) & mask; }
-
-static struct process *slot_of(s32 pid)
-{
-	u32 i = home_of(pid);
-	while (table[i].state != EMPTY && table[i].pid != pid)
-		i = (i + 1) & mask;
-	return &table[i];
-}
 
 static int known(s32 pid)
 {
-	struct process *p = slot_of(pid);
-	return p->state == LIVE;
+	struct task *t = task_of(pid);
+	return t && t->process == LIVE;
 }
 
-static void add(s32 pid)
+static struct task *add(s32 pid)
 {
-	struct process *p = slot_of(pid);
-	if (p->state == EMPTY) {
-		if (count == mask) /* who is too many is killed; and slot_of ends at an empty one */
-			return;
+	struct task *t = task_make(pid);
+
+	if (!t)
+		return 0;
+	if (!t->process)
 		count++;
-	}
-	p->pid = pid;
-	p->state = LIVE;
+	t->process = LIVE;
+	t->alive = 1;
 	born++;
-}
-
-/* Those behind it that could have been where it is move up. */
-static void take_out(u32 at)
-{
-	u32 i = at;
-
-	count--;
-	table[at].state = EMPTY;
-	for (;;) {
-		i = (i + 1) & mask;
-		if (table[i].state == EMPTY)
-			return;
-		if (((i - home_of(table[i].pid)) & mask) < ((i - at) & mask))
-			continue;
-		table[at] = table[i];
-		table[i].state = EMPTY;
-		at = i;
-	}
+	return t;
 }
 
 /* What can't be read is taken for one that is still there. */
 static int zombie(s32 pid)
 {
-	char state = task_state(pid, 0);
-	return state == 'Z' || (!state && sys2(__NR_kill, pid, 0) != -ESRCH);
+	struct task_stat stat;
+	return read_stat(pid, &stat) ? stat.state == 'Z' : sys2(__NR_kill, pid, 0) != -ESRCH;
 }
 
 /* Forgets the processes that have been waited for. A number that lives again may be
@@ -90,11 +60,18 @@ static void look(void)
 {
 	u32 i = 0;
 
-	while (i <= mask) {
-		if (table[i].state == ENDED && !zombie(table[i].pid))
-			take_out(i); /* and another may have its place */
-		else
+	while (i < tasks_room()) {
+		struct task *t = task_at(i);
+		if (!t || t->process != ENDED || zombie(t->tid)) {
 			i++;
+			continue;
+		}
+		count--;
+		t->process = 0;
+		if (t->alive)
+			i++;
+		else
+			task_forget(t); /* and another may have its place */
 	}
 }
 
@@ -106,7 +83,7 @@ static long resume(int how, s32 tid)
 {
 	if (tracee_interrupted(tid))
 		sys4(__NR_ptrace, PTRACE_INTERRUPT, tid, 0, 0);
-	return sys4(__NR_ptrace, how, tid, 0, 0);
+	return go_on(how, tid, 0);
 }
 
 /* After a task's first stop its exec is followed: one by another thread ends a forker that
@@ -115,6 +92,40 @@ static void options(s32 tid)
 {
 	sys4(__NR_ptrace, PTRACE_SETOPTIONS, tid, 0, BORN_OPTIONS | PTRACE_O_TRACEEXEC);
 }
+
+/* ---- signals that wait for a fork ------------------------------------------------ */
+
+/* The kernel begins a fork anew when a signal comes before it (copy_process of its fork.c,
+ * ERESTARTNOINTR). With the stop before it, one every 0.1 ms would always be in time. So the
+ * forker blocks all signals from that stop to the next, and its child, which inherits that,
+ * up to its first.
+ *
+ * Of a forker that is killed between the two nobody tells whose child a process is that
+ * nobody knows; so what is blocked says it. The highest signals, TICKET_BITS of them, are
+ * blocked or not like the bits of a number, another one for each fork. */
+enum { TICKET_BITS = 10, TICKET_SHIFT = 64 - TICKET_BITS, TICKETS = 1 << TICKET_BITS };
+static u64 blocked_by[TICKETS];
+static u32 tickets;
+
+static u64 blocked(s32 tid)
+{
+	u64 set = 0;
+	sys4(__NR_ptrace, PTRACE_GETSIGMASK, tid, sizeof set, &set);
+	return set;
+}
+
+static void block(s32 tid, u64 set) { sys4(__NR_ptrace, PTRACE_SETSIGMASK, tid, sizeof set, &set); }
+
+static void block_all(s32 tid)
+{
+	u32 n = tickets++ * 683 % TICKETS; /* so that no signal is left out many times in turn */
+
+	forking.ticket = n;
+	blocked_by[n] = blocked(tid);
+	block(tid, ~0ull >> TICKET_BITS | (u64)n << TICKET_SHIFT);
+}
+
+/* ---- before the call ---------------------------------------------------------------- */
 
 #if defined(__x86_64__)
 enum { AT_RAX = 8 * 10, AT_ORIG_RAX = 8 * 15 }; /* struct user_regs_struct, sys/user.h */
@@ -185,6 +196,7 @@ static void admit(s32 tid)
 		return;
 	}
 	options(tid);
+	block_all(tid);
 	/* To the end of a call that fails; one that succeeds stops before. */
 	if (resume(PTRACE_SYSCALL, tid) == 0)
 		forking.tid = tid;
@@ -198,6 +210,35 @@ static void next(void)
 		first = (first + 1) % WAITING;
 		nwaiting--;
 		admit(tid);
+	}
+}
+
+static void born_of_forking(s32 pid)
+{
+	struct task *t = add(pid);
+
+	if (t) {
+		t->process = BORN;
+		t->blocked = blocked_by[forking.ticket];
+	}
+}
+
+static void first_stop(s32 tid)
+{
+	struct task *t = task_of(tid);
+	u32 ticket;
+
+	if (t && t->process == BORN) {
+		block(tid, t->blocked);
+		t->process = LIVE;
+	} else if (!known(tid) && sys3(__NR_tgkill, tid, tid, 0) == 0) {
+		ticket = blocked(tid) >> TICKET_SHIFT;
+		add(tid);
+		block(tid, blocked_by[ticket]);
+		if (forking.tid && forking.ticket == ticket)
+			forking.child = tid;
+		else if (count > most) /* its forker was killed before it could tell of it */
+			sys2(__NR_kill, tid, SIGKILL);
 	}
 }
 
@@ -222,10 +263,11 @@ int fork_stopped(s32 tid, s32 status)
 			/* Fails for one that was killed in its stop: then the child tells of itself. */
 			if (sys4(__NR_ptrace, PTRACE_GETEVENTMSG, tid, 0, &child) == 0) {
 				if ((s32)child != forking.child)
-					add((s32)child);
+					born_of_forking((s32)child);
 				if (count > most)
 					sys2(__NR_kill, (s32)child, SIGKILL); /* see below */
 			}
+			block(tid, blocked_by[forking.ticket]);
 			resume(PTRACE_CONT, tid);
 			next();
 		} else {
@@ -234,25 +276,22 @@ int fork_stopped(s32 tid, s32 status)
 		return 1;
 	case PTRACE_EVENT_EXEC:
 		sys4(__NR_ptrace, PTRACE_GETEVENTMSG, tid, 0, &child); /* what it was called before */
+		if ((s32)child != tid && task_of((s32)child))
+			task_forget(task_of((s32)child));
 		if (forking.tid && (forking.tid == tid || forking.tid == (s32)child))
 			next();
 		return 0;
 	case 0:
 		if (sig != (SIGTRAP | 0x80))
 			return 0;
+		if (tid == forking.tid)
+			block(tid, blocked_by[forking.ticket]);
 		resume(PTRACE_CONT, tid);
 		if (tid == forking.tid)
 			next();
 		return 1;
 	case PTRACE_EVENT_STOP:
-		/* A process that nobody knows is one at its first stop. */
-		if (sys3(__NR_tgkill, tid, tid, 0) == 0 && !known(tid)) {
-			add(tid);
-			if (forking.tid && !forking.child)
-				forking.child = tid;
-			else if (count > most) /* its forker was killed before it could tell of it */
-				sys2(__NR_kill, tid, SIGKILL);
-		}
+		first_stop(tid);
 		options(tid);
 		return 0;
 	}
@@ -261,16 +300,20 @@ int fork_stopped(s32 tid, s32 status)
 
 void fork_died(s32 tid)
 {
-	struct process *p = slot_of(tid);
+	struct task *t = task_of(tid);
 
 	/* Killed together with its forker, before either could tell of it; and a zombie, as its
 	 * parent need not be its forker (CLONE_PARENT). */
-	if (p->state == EMPTY && sys3(__NR_tgkill, tid, tid, 0) == 0) {
-		add(tid);
-		p = slot_of(tid);
+	if ((!t || !t->process) && sys3(__NR_tgkill, tid, tid, 0) == 0)
+		t = add(tid);
+	if (t) {
+		t->alive = 0;
+		t->how = 0;
+		if (t->process)
+			t->process = ENDED;
+		else
+			task_forget(t);
 	}
-	if (p->state == LIVE)
-		p->state = ENDED;
 	if (tid == forking.tid)
 		next();
 }
@@ -287,27 +330,21 @@ int all_traced(void) { return begun; }
 
 static int dead(s32 pid)
 {
-	char state = task_state(pid, 0);
-	return !state || state == 'Z' || state == 'X';
+	struct task_stat stat;
+	return !read_stat(pid, &stat) || stat.state == 'Z' || stat.state == 'X';
 }
 
 long fork_begin(s32 pid)
 {
-	u64 size = 4;
-	long r;
+	long r = tasks_begin();
 
-	limit = most = req->max_processes < PID_LIMIT ? req->max_processes : PID_LIMIT;
-	while (size < 2 * ((u64)limit + 2))
-		size *= 2;
-	r = sys6(__NR_mmap, 0, size * sizeof *table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (r < 0 && r > -4096)
+	if (r < 0)
 		return r;
-	table = (struct process *)r;
-	mask = (u32)size - 1;
+	limit = most = req->max_processes < PID_LIMIT ? req->max_processes : PID_LIMIT;
 	r = sys4(__NR_ptrace, PTRACE_SEIZE, pid, 0, BORN_OPTIONS | (req->flags & REQ_EXECS ? PTRACE_O_TRACEEXEC : 0));
-	begun = r == 0;
-	if (begun)
+	if (r == 0)
 		add(pid);
+	begun = r == 0;
 	/* One that was killed meanwhile can't be traced, and needs no tracer. */
 	return r < 0 && dead(pid) ? 0 : r;
 }

@@ -38,13 +38,15 @@ static void killer_domain(void)
 		die(STEP_KILLER_PROOF, r < 0 ? r : -ENOTRECOVERABLE);
 }
 
-/* The killer needs four descriptors; all others, the command's among them, are
+/* The killer needs five descriptors; all others, the command's among them, are
  * closed in its own table, or no pipe would ever end. */
 static void killer_descriptors(void)
 {
 	check(STEP_CLOSE_RANGE, sys3(__NR_close_range, 0, fd_of(FD_CTL), CLOSE_RANGE_UNSHARE));
 	check(STEP_CLOSE_RANGE, sys3(__NR_dup3, child_pidfd, fd_of(FD_RULESET), O_CLOEXEC));
 	check(STEP_CLOSE_RANGE, sys3(__NR_dup3, parent_pidfd, fd_of(FD_CWD), O_CLOEXEC));
+	if (hold_fd >= 0)
+		check(STEP_CLOSE_RANGE, sys3(__NR_dup3, hold_fd, fd_of(FD_CTL), O_CLOEXEC));
 	check(STEP_CLOSE_RANGE, sys3(__NR_close_range, fd_of(FD_SLOTS), ~0u, 0));
 	if (!req->killer_scope) {
 		u64 chld = 1ull << (SIGCHLD - 1); /* blocked, as all are: parent_init */
@@ -121,10 +123,10 @@ static int killer_order(int events)
 	return r < 0;
 }
 
-/* Who watches a sandbox that keeps every CPU busy has to run when it wants to: on any CPU
+/* Who watches or holds a sandbox that keeps every CPU busy has to run when it wants to: on any CPU
  * (see parent_cpu), before those with longer slices (Linux 6.12: sched_attr of
  * include/uapi/linux/sched/types.h), and before all others where that may be had. */
-static void killer_in_time(void)
+void run_in_time(void)
 {
 	struct { u32 size, policy; u64 flags; s32 nice; u32 priority; u64 runtime, deadline, period; } attr = {
 		sizeof attr, 0, 0, -20, 0, 100 * 1000, 0, 0,
@@ -184,7 +186,7 @@ void killer_main(void)
 		die(STEP_CHILD_CLONE, r);
 	killer_descriptors();
 	if (req->max_memory || req->max_cpu)
-		killer_in_time();
+		run_in_time();
 
 	fds[0].fd = fd_of(FD_ORDER);
 	fds[1].fd = fd_of(FD_HOST);

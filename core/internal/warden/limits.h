@@ -44,6 +44,7 @@ u64 tree_reaped(void);
 enum holder { HOLD_HOST = 1 << 0, HOLD_LOOK = 1 << 1, HOLD_OVER = 1 << 2, HOLD_CPU = 1 << 3 };
 void tree_hold(enum holder who);
 void tree_signal(int sig);
+void tree_hold_again(void); /* those who have gone on meanwhile */
 void tree_let_go(void); /* whoever holds it */
 void tree_release(enum holder who);
 int tree_held(void);
@@ -56,7 +57,6 @@ int reader_line(struct reader *r, char *line, u32 max); /* cut to max-1; 0 at th
 void reader_close(struct reader *r);
 /* If line begins with key: the number behind it, else -1. */
 s64 value_of(const char *line, const char *key);
-u64 cpu_of(s32 pid, long *err); /* of a process, all of its threads, ns */
 void *grown(void *old, u64 bytes, u64 to); /* 0: none to be had */
 
 enum { KCMP_VM = 1, KCMP_FILES = 2 };
@@ -77,7 +77,6 @@ void shmem_mappings(struct process *p);
 /* What p maps of the files that are counted, in its proportion: proc_pid_smaps(5), "Pss". */
 u64 shmem_counted_twice(struct process *p);
 
-u64 now_ns(void);
 u32 cpus_of_sandbox(void);
 
 /* memory.c and cpu.c: each does what is due at now, and sets next to when it is to be called

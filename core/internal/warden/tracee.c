@@ -80,7 +80,10 @@ static void forget(struct tracee *t)
  * ptrace(2), "LISTEN". */
 static void let_go(s32 tid, s32 sig, int group)
 {
-	sys4(__NR_ptrace, !all_traced() ? PTRACE_DETACH : group ? PTRACE_LISTEN : PTRACE_CONT, tid, 0, sig);
+	if (all_traced())
+		go_on(group ? PTRACE_LISTEN : PTRACE_CONT, tid, sig);
+	else
+		sys4(__NR_ptrace, PTRACE_DETACH, tid, 0, sig);
 }
 
 static void detach(struct tracee *t)
@@ -156,47 +159,15 @@ static int waits(u64 id)
 
 enum { PF_EXITING = 4 };
 
-/* The state of a task, 0 when there is none, and its flags: proc_pid_stat(5). */
-char task_state(s32 tid, u64 *flags)
-{
-	char path[PATH_BYTES], buf[512], state;
-	long fd, n;
-	int field;
-
-	format_path(path, "/proc/", tid, "/stat");
-	fd = sys4(__NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
-	if (fd < 0)
-		return 0;
-	n = sys3(__NR_read, fd, buf, sizeof buf - 1);
-	sys1(__NR_close, fd);
-	if (n <= 0)
-		return 0;
-	buf[n] = 0;
-	/* "tid (name) state ppid …": a name may hold anything. */
-	while (n > 0 && buf[n - 1] != ')')
-		n--;
-	state = buf[n] ? buf[n + 1] : 0;
-	if (!state || !flags)
-		return state;
-	for (field = 3; field < 9 && buf[n]; n++) /* to the ninth, flags */
-		field += buf[n + 1] == ' ';
-	while (buf[n] == ' ')
-		n++;
-	for (*flags = 0; buf[n] >= '0' && buf[n] <= '9'; n++)
-		*flags = *flags * 10 + (u64)(buf[n] - '0');
-	return state;
-}
-
 /* Whether a thread could run an instruction of its own before it meets its interrupt. Not
  * one that waits in the kernel, for a disk or for the answer to a notification (state D),
  * and not one that ends. */
 static int runs(s32 tid, int *dead)
 {
-	u64 flags = 0;
-	char state = task_state(tid, &flags);
+	struct task_stat stat;
 
-	*dead = !state || state == 'Z' || state == 'X';
-	return !*dead && state != 'D' && !(flags & PF_EXITING);
+	*dead = !read_stat(tid, &stat) || stat.state == 'Z' || stat.state == 'X';
+	return !*dead && stat.state != 'D' && !(stat.flags & PF_EXITING);
 }
 
 /* Seizes the threads of caller's group that are not yet, itself excepted. Returns how
@@ -437,8 +408,15 @@ void tracee_stopped(s32 tid, s32 status)
 	unsigned long former = 0;
 	struct tracee *t;
 
-	if (all_traced() && fork_stopped(tid, status))
-		return;
+	if (all_traced()) {
+		struct task *known = task_make(tid);
+		if (known) {
+			known->alive = 1;
+			known->how = 0;
+		}
+		if (fork_stopped(tid, status))
+			return;
+	}
 	if (event) {
 		group = event == PTRACE_EVENT_STOP && sig != SIGTRAP;
 		sig = 0;

@@ -11,13 +11,6 @@ struct process *tree = first;
 u32 ntree;
 static u32 room = sizeof first / sizeof *first;
 
-u64 now_ns(void)
-{
-	struct timespec t = { 0, 0 };
-	sys2(__NR_clock_gettime, CLOCK_MONOTONIC, &t);
-	return (u64)t.sec * 1000000000ull + (u64)t.nsec;
-}
-
 u32 cpus_of_sandbox(void)
 {
 	const u8 *mask = req->flags & REQ_AFFINITY ? req->cpus : host_cpus;
@@ -39,57 +32,6 @@ void *grown(void *old, u64 bytes, u64 to)
 	if (old && old != first)
 		sys2(__NR_munmap, old, bytes);
 	return (void *)p;
-}
-
-/* ---- files of /proc --------------------------------------------------------- */
-
-long reader_open(struct reader *r, const char *path)
-{
-	long fd = sys4(__NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
-	r->fd = (s32)fd;
-	r->at = r->have = 0;
-	return fd;
-}
-
-void reader_close(struct reader *r) { sys1(__NR_close, r->fd); }
-
-int reader_char(struct reader *r)
-{
-	if (r->at == r->have) {
-		long n = sys3(__NR_read, r->fd, r->buf, sizeof r->buf);
-		if (n <= 0)
-			return -1;
-		r->at = 0;
-		r->have = (u32)n;
-	}
-	return (u8)r->buf[r->at++];
-}
-
-int reader_line(struct reader *r, char *line, u32 max)
-{
-	u32 n = 0;
-	int c;
-
-	while ((c = reader_char(r)) >= 0 && c != '\n')
-		if (n + 1 < max)
-			line[n++] = (char)c;
-	line[n] = 0;
-	return c >= 0 || n;
-}
-
-s64 value_of(const char *line, const char *key)
-{
-	s64 v = 0;
-	while (*key)
-		if (*line++ != *key++)
-			return -1;
-	while (*line == ' ' || *line == '\t')
-		line++;
-	if (*line < '0' || *line > '9')
-		return -1;
-	for (; *line >= '0' && *line <= '9'; line++)
-		v = v * 10 + (*line - '0');
-	return v;
 }
 
 /* ---- one process ------------------------------------------------------------- */
@@ -128,60 +70,17 @@ static void read_memory(struct process *p, struct reader *r)
 	}
 }
 
-enum { USER_HZ = 100 }; /* of /proc, whatever the kernel's own HZ: time(7) */
-
-static void read_times(struct process *p, struct reader *r)
-{
-	char line[512];
-	u32 n, field = 2;
-	u64 v = 0;
-
-	n = (u32)(reader_line(r, line, sizeof line) ? length(line) : 0);
-	while (n > 0 && line[n - 1] != ')') /* a name may hold anything: proc_pid_stat(5) */
-		n--;
-	for (; line[n]; n++) {
-		if (line[n] >= '0' && line[n] <= '9') {
-			v = v * 10 + (u64)(line[n] - '0');
-		} else if (line[n] != ' ') {
-			v = 0;
-			if (field == 3)
-				p->state = (u8)line[n];
-		}
-		if (line[n] == ' ' || !line[n + 1]) {
-			if (field == 10)
-				p->faults = v;
-			else if (field == 16 || field == 17) /* cutime, cstime */
-				p->reaped += v * (1000000000 / USER_HZ);
-			else if (field == 20)
-				p->threads = (u32)v;
-			else if (field == 33) /* the signals that are ignored */
-				p->autoreaps = v >> (SIGCHLD - 1) & 1;
-			field++;
-			v = 0;
-		}
-	}
-}
-
-u64 cpu_of(s32 pid, long *err)
-{
-	struct timespec t = { 0, 0 };
-	/* The clock of a process, of any: clock_getcpuclockid(3), and CPUCLOCK_SCHED of the
-	 * kernel's include/linux/posix-timers_types.h. */
-	*err = sys2(__NR_clock_gettime, ~pid * 8 | 2, &t);
-	return (u64)t.sec * 1000000000ull + (u64)t.nsec;
-}
-
-static long read_file(struct process *p, s32 tid, const char *tail, void (*f)(struct process *, struct reader *))
+static long read_status(struct process *p, s32 tid)
 {
 	static struct reader r;
 	char path[PATH_BYTES];
 	long fd;
 
-	format_path(path, "/proc/", tid, tail);
+	format_path(path, "/proc/", tid, "/status");
 	fd = reader_open(&r, path);
 	if (fd < 0)
 		return fd;
-	f(p, &r);
+	read_memory(p, &r);
 	reader_close(&r);
 	return 0;
 }
@@ -212,18 +111,25 @@ u64 threads_of(struct process *p, void (*f)(struct process *, s32 tid))
 
 static void find_live(struct process *p, s32 tid)
 {
-	struct process thread = { 0 };
-	if (p->live == p->pid && !read_file(&thread, tid, "/stat", read_times) && thread.state &&
-	    thread.state != 'Z' && thread.state != 'X')
+	struct task_stat stat;
+	if (p->live == p->pid && read_stat(tid, &stat) && stat.state != 'Z' && stat.state != 'X')
 		p->live = tid;
 }
 
 static void look_at(struct process *p, enum walk what)
 {
+	struct task_stat stat;
+
 	p->live = p->pid;
-	if (what & WALK_CPU && read_file(p, p->pid, "/stat", read_times) < 0)
-		p->state = 0;
-	if (what & WALK_MEMORY && read_file(p, p->pid, "/status", read_memory) < 0)
+	if (what & WALK_CPU) {
+		read_stat(p->pid, &stat);
+		p->state = stat.state;
+		p->threads = stat.threads;
+		p->faults = stat.faults;
+		p->reaped = stat.reaped;
+		p->autoreaps = stat.ignored >> (SIGCHLD - 1) & 1;
+	}
+	if (what & WALK_MEMORY && read_status(p, p->pid) < 0)
 		p->state = 0;
 	/* A leader that has ended has no memory any more, to look at, but its threads have. */
 	if (p->state == 'Z' && p->threads > 1) {
@@ -232,7 +138,7 @@ static void look_at(struct process *p, enum walk what)
 			p->threads = 1;
 		} else if (what & WALK_MEMORY) {
 			p->anon = p->shmem = p->rest = p->size = 0;
-			read_file(p, p->live, "/status", read_memory);
+			read_status(p, p->live);
 		}
 	}
 	if (!p->threads || p->state == 'X')
@@ -348,9 +254,9 @@ long tree_walk(enum walk what)
 
 u64 tree_reaped(void)
 {
-	struct process p = { 0 };
-	read_file(&p, req->killer_scope ? (s32)sys0(__NR_getppid) : (s32)sys0(__NR_getpid), "/stat", read_times);
-	return p.reaped;
+	struct task_stat stat;
+	read_stat(req->killer_scope ? (s32)sys0(__NR_getppid) : (s32)sys0(__NR_getpid), &stat);
+	return stat.reaped;
 }
 
 enum { TRIES = 3, HELD_TRIES = 1000 };
@@ -374,7 +280,11 @@ long tree_walk_exactly(enum walk what)
 
 /* ---- held ------------------------------------------------------------------------ */
 
-/* Before; more of them go on, and so do those that are traced from birth, whose group-stop
+/* Those that are traced are held by the tracer, which makes no difference to a group-stop;
+ * the others, and when it does not answer, by a signal. */
+static int by_signal;
+
+/* By a signal before; more of them go on, and so do those that are traced, whose group-stop
  * can't be told from any other stop of a tracee by its state, 't'. */
 static s32 stopped[1024];
 static u32 nstopped;
@@ -405,12 +315,19 @@ void tree_signal(int sig)
 void tree_let_go(void)
 {
 	held = 0;
+	hold_ask(0);
 	tree_signal(SIGCONT);
+}
+
+void tree_hold_again(void)
+{
+	if (by_signal || !hold_ask(1))
+		tree_signal(SIGSTOP);
 }
 
 int tree_held(void) { return held != 0; }
 
-/* In a domain one pass of the kernel stops all: who is forking has the signal before the
+/* By a signal, in a domain, one pass of the kernel stops all: who is forking has the signal before the
  * fork is done, and makes no child, signal(7), fork of the kernel's kernel/fork.c. Without
  * one, it is done until nobody is new. */
 void tree_hold(enum holder who)
@@ -423,6 +340,9 @@ void tree_hold(enum holder who)
 		return;
 	nstopped = 0;
 	settled = 0;
+	by_signal = !hold_ask(1);
+	if (!by_signal)
+		return;
 	if (tree_walk(WALK_CPU) >= 0)
 		for (i = 0; i < ntree; i++)
 			if (tree[i].state == 'T' && nstopped < sizeof stopped / sizeof *stopped)
@@ -456,11 +376,14 @@ void tree_release(enum holder who)
 
 	if (!(held & who))
 		return;
-	if (held == who)
+	if (by_signal && held == who)
 		for (tries = 0; !settled && tries < HELD_TRIES; tries++)
 			tree_walk(WALK_CPU);
 	held &= ~who;
 	if (held)
+		return;
+	hold_ask(0);
+	if (!by_signal)
 		return;
 	for (i = ntree; i-- > 0;)
 		if (!was_stopped(tree[i].pid))

@@ -135,8 +135,10 @@ static int reap(void)
 
 	for (i = 0; i < REAP_AT_ONCE; i++) {
 		s32 status = 0;
-		long pid = sys4(__NR_wait4, -1, &status, WNOHANG | WALL, 0);
+		long pid;
 
+		hold_answer();
+		pid = req->max_cpu && all_traced() ? wait_and_count(&status) : sys4(__NR_wait4, -1, &status, WNOHANG | WALL, 0);
 		if (pid == -ECHILD)
 			return 1;
 		if (pid <= 0)
@@ -220,19 +222,21 @@ static void take_signals(int sigfd)
 
 static void parent_loop(int sigfd)
 {
-	struct pollfd fds[3];
+	struct pollfd fds[4];
 	struct timespec again = { 0, 0 };
+	u64 times;
 	long n;
 	int i;
 
 	fds[0].fd = sigfd;
 	fds[1].fd = fd_of(FD_CTL);
 	fds[2].fd = fd_of(FD_HOST);
+	fds[3].fd = hold_fd;
 	while (!reap()) {
-		for (i = 0; i < 3; i++)
+		for (i = 0; i < 4; i++)
 			fds[i].events = POLLIN, fds[i].revents = 0;
 		again.nsec = reap_more ? 0 : 5 * 1000 * 1000;
-		n = sys_poll(fds, 3, reap_more || tracee_stopping() ? &again : 0);
+		n = sys_poll(fds, 4, reap_more || tracee_stopping() ? &again : 0);
 		if (n == 0)
 			tracee_recheck();
 		if (n <= 0)
@@ -245,6 +249,8 @@ static void parent_loop(int sigfd)
 			fds[2].fd = -1; /* the killer sees the host's death for itself, if it runs */
 			continue_killer();
 		}
+		if (fds[3].revents)
+			sys3(__NR_read, hold_fd, &times, sizeof times); /* reap() looks what it is */
 		if (fds[1].revents & POLLIN)
 			take_orders();
 		if (fds[1].revents & POLLHUP)
@@ -446,6 +452,14 @@ void __attribute__((used, noreturn)) warden_main(long *sp)
 		fail(STEP_KILLER_CLONE, sigfd < 0 ? sigfd : parent_pidfd);
 		parent_end();
 	}
+	if (req->flags & REQ_MAX_PROCESSES) {
+		r = sys2(__NR_eventfd2, 0, O_CLOEXEC | O_NONBLOCK);
+		if (r < 0) {
+			fail(STEP_KILLER_CLONE, r);
+			parent_end();
+		}
+		hold_fd = (int)r;
+	}
 	if (req->flags & REQ_LISTENER)
 		flags |= CLONE_FILES;
 	r = spawn(flags, killer_stack + sizeof killer_stack, 0, &progress, killer_main);
@@ -461,6 +475,8 @@ void __attribute__((used, noreturn)) warden_main(long *sp)
 		fail(STEP_TRACE, r);
 		sys2(__NR_kill, child_pid, SIGKILL);
 	}
+	if (all_traced() && (req->max_memory || req->max_cpu))
+		run_in_time();
 	if ((r = parent_descriptors()) < 0) {
 		fail(STEP_CLOSE_RANGE, r);
 		sys2(__NR_kill, killer_pid, SIGKILL); /* the rest is done by the walk */

@@ -57,8 +57,17 @@ int tracee_stopping(void);
 int tracee_interrupted(s32 tid); /* it has an interrupt queued, which must not get lost */
 void tracee_recheck(void);
 
-/* The state of a task as proc_pid_stat(5) has it, 0 for none, and its flags unless NULL. */
-char task_state(s32 tid, u64 *flags);
+/* proc.c, run by any task */
+struct task_stat { /* proc_pid_stat(5) */
+	char state;   /* 0: there is no such task */
+	u32 threads;  /* of its process; the ended leader included */
+	u64 flags, faults;
+	u64 reaped;   /* ns that children have used that were waited for */
+	u64 ignored;  /* signals */
+};
+int read_stat(s32 tid, struct task_stat *stat); /* 0: none */
+u64 now_ns(void);
+u64 cpu_of(s32 pid, long *err); /* of a process, all of its threads, ns */
 
 /* fork.c, run by the parent: the tasks that are traced from birth */
 int all_traced(void); /* from the command on */
@@ -68,8 +77,38 @@ void fork_died(s32 tid);
 void fork_limit(u32 n);
 u64 fork_total(void);
 
+/* tasks.c, run by the parent: a table of these tasks, and of the processes among them that
+ * have ended. Pointers into it hold until one is made or forgotten. */
+enum process_state { NO_PROCESS, BORN, LIVE, ENDED }; /* BORN: has not come to its first stop */
+struct task {
+	s32 tid;
+	s32 how, sig; /* held: the ptrace(2) request by which it is to go on, and its signal; 0: it is not */
+	u8 alive, process;
+	u64 blocked;  /* BORN: the signals that it is to block */
+};
+long tasks_begin(void);
+u32 tasks_room(void);
+struct task *task_at(u32 place); /* of so many; NULL for none */
+struct task *task_of(s32 tid);   /* or NULL */
+struct task *task_make(s32 tid); /* the same, made if it isn't there; NULL: no memory, and it is killed */
+void task_forget(struct task *t);
+/* A stopped task goes on by that request, or when nobody holds all of them any more. */
+long go_on(int how, s32 tid, s32 sig);
+/* Does what the killer has asked for. */
+void hold_answer(void);
+/* wait4(-1, status, WNOHANG | __WALL), and adds the time of who has ended to this. */
+long wait_and_count(s32 *status);
+/* The killer: asks the parent to hold all, or to let them go. Returns 1 when no task runs
+ * any more, but to the end of a system call; 0 if the parent does not answer, or traces
+ * nobody. */
+int hold_ask(int hold);
+u64 cpu_of_the_dead(void); /* ns */
+extern int hold_fd; /* an eventfd that wakes the parent; the killer has it as FD_CTL */
+
 /* parent: what the host has sent so far */
 void take_orders(void);
+
+void run_in_time(void); /* this task, whatever the sandbox's do */
 
 /* parent: to the host, with fd unless it is -1 */
 void send_message(struct message *m, int fd);

@@ -189,12 +189,12 @@ class Runs:
         self._running().call("handle_kill")
 
     def pause(self) -> None:
-        """SIGSTOP to every task of the sandbox."""
+        """Stops every task of the sandbox."""
         if self._running().call("handle_pause") != 0:
             raise RuntimeError("sandbox is not running")
 
     def resume(self) -> None:
-        """SIGCONT to every task of the sandbox."""
+        """Lets every task go on that was not stopped before the pause."""
         if self._running().call("handle_resume") != 0:
             raise RuntimeError("sandbox is not running")
 

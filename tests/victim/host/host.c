@@ -1,7 +1,8 @@
 /* host WORD VICTIM [MODE]: a host that runs sandboxes for ever, to be killed. Descriptor 0
  * is the pipe that the victims hold. WORD "fork": a forked child of it lives on, and holds
- * copies of all that it had. WORD "nested": as "plain", inside of another's. WORD "one": it runs one, of the given MODE, and prints its
- * command's pid. */
+ * copies of all that it had. WORD "nested": as "plain", inside of another's. WORD "one": it
+ * runs one, of the given MODE, and prints its command's pid. WORD "held": the same, with
+ * limits. */
 #define _GNU_SOURCE
 #include <sandlock.h>
 
@@ -30,18 +31,20 @@ static void child_lives_on(void)
 int main(int argc, char **argv)
 {
 	static const char unlimited[] = "{\"max_processes\": \"unlimited\"}";
+	static const char limited[] = "{\"max_processes\": 100, \"max_memory\": \"1G\", \"max_cpu\": 10}";
 	static const char *const readable[] = { "/usr", "/lib", "/lib64", "/bin" };
 	const char *const command[] = { argc > 2 ? argv[2] : "", argc > 3 ? argv[3] : "daemons", "3" };
 	/* It is another program's, in the sandbox, that runs sandboxes of its own. */
 	char nested[4096], *slash;
+	const char *burning[] = { command[0], "burning", "3" };
 	const char *zoo[] = { command[0], "zoo", "5", nested, "nested", command[0] };
-	sandlock_sandbox_t *policies[4];
+	sandlock_sandbox_t *policies[6];
 	struct timespec now;
 	int i, fork_too = argc > 1 && strcmp(argv[1], "fork") == 0;
 	uint32_t protection;
 	size_t j;
 
-	for (i = 0; i < 4; i++) {
+	for (i = 0; i < 6; i++) {
 		char *why = NULL;
 		sandlock_builder_t *b = sandlock_sandbox_builder_new();
 		for (j = 0; j < sizeof readable / sizeof *readable; j++)
@@ -56,10 +59,11 @@ int main(int argc, char **argv)
 		b = sandlock_sandbox_builder_fs_write(b, "/dev/null");
 		strcpy(slash, "/nested");
 		/* What counts the processes by tracing them could not be nested. */
-		b = sandlock_sandbox_builder_json(b, unlimited, sizeof unlimited - 1);
+		b = i < 4 ? sandlock_sandbox_builder_json(b, unlimited, sizeof unlimited - 1)
+			  : sandlock_sandbox_builder_json(b, limited, sizeof limited - 1);
 		for (protection = 0; protection < 6; protection++) /* make test-vm has old kernels */
 			b = sandlock_sandbox_builder_allow_degraded(b, protection);
-		if (i >= 2) /* the walk, as on kernels before Landlock's ABI 6 */
+		if (i == 2 || i == 3 || i == 5) /* the walk, as on kernels before Landlock's ABI 6 */
 			b = sandlock_sandbox_builder_disable(b, SANDLOCK_PROTECTION_SIGNAL_SCOPE);
 		if (i % 2)
 			b = sandlock_sandbox_builder_policy_fn(b, allow, NULL, NULL);
@@ -68,8 +72,8 @@ int main(int argc, char **argv)
 			return 1;
 		}
 	}
-	if (argc > 1 && strcmp(argv[1], "one") == 0) {
-		sandlock_handle_t *h = sandlock_spawn(policies[1], NULL, command, 3, 0, SANDLOCK_SPAWN_PARKED, NULL);
+	if (argc > 1 && (strcmp(argv[1], "one") == 0 || strcmp(argv[1], "held") == 0)) {
+		sandlock_handle_t *h = sandlock_spawn(policies[argv[1][0] == 'o' ? 1 : 4], NULL, command, 3, 0, SANDLOCK_SPAWN_PARKED, NULL);
 		if (h == NULL || sandlock_start(h) != 0) {
 			fprintf(stderr, "%s\n", sandlock_last_error());
 			return 1;
@@ -84,8 +88,9 @@ int main(int argc, char **argv)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	srandom((unsigned)now.tv_nsec);
 	for (i = 0;; i++) {
-		int whole = random() % 2 && strcmp(argv[1], "nested") != 0;
-		sandlock_handle_t *h = sandlock_spawn(policies[random() % 4], NULL, whole ? zoo : command, whole ? 6 : 3, 0,
+		int inner = strcmp(argv[1], "nested") == 0, which = (int)(random() % (inner ? 4 : 6)), whole = !inner && random() % 2;
+		const char *const *what = !whole ? command : which < 4 ? zoo : burning;
+		sandlock_handle_t *h = sandlock_spawn(policies[which], NULL, what, what == zoo ? 6 : 3, 0,
 						      random() % 2 ? SANDLOCK_SPAWN_PARKED : 0, NULL);
 		if (fork_too && i == 0)
 			child_lives_on(); /* while a sandbox is set up */
@@ -96,7 +101,7 @@ int main(int argc, char **argv)
 		sandlock_start(h); /* of one that was not parked, it is nothing */
 		if (fork_too && i == 1)
 			child_lives_on();
-		/* The menagerie stays until its time is over. */
+		/* The menagerie, and who burns, stay until their time is over. */
 		sandlock_result_free(sandlock_handle_wait_timeout(h, whole ? 1 + (uint64_t)random() % 80 : 0));
 		sandlock_handle_free(h);
 	}

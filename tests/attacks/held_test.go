@@ -1,0 +1,100 @@
+package attacks
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sandlock/sandlock/core"
+	"golang.org/x/sys/unix"
+)
+
+// awaitHeld waits until a task that always runs does not: its state is that of a stop, for
+// so long that it is none on the way of something else.
+func awaitHeld(t *testing.T, pid int) {
+	t.Helper()
+	for since := time.Now(); time.Since(since) < 5*time.Millisecond; {
+		if s := statOf(t, pid).state; s != 'T' && s != 't' {
+			since = time.Now()
+		}
+	}
+}
+
+// Held by its limit, a sandbox ends as it does otherwise, at once and whole; with the
+// parent stopped by somebody, it is held all the same.
+func TestHeldEnds(t *testing.T) {
+	endings := map[string]func(*testing.T, *core.Sandbox){
+		"kill":    func(t *testing.T, s *core.Sandbox) { s.Kill() },
+		"timeout": func(t *testing.T, s *core.Sandbox) { s.Wait(time.Millisecond) },
+		"close":   func(t *testing.T, s *core.Sandbox) { s.Close() },
+		"pause, kill": func(t *testing.T, s *core.Sandbox) {
+			if err := s.Pause(); err != nil {
+				t.Error(err)
+			}
+			s.Kill()
+		},
+		"end of the command": func(t *testing.T, s *core.Sandbox) { unix.Kill(s.PID(), unix.SIGKILL) },
+		"parent killed":      func(t *testing.T, s *core.Sandbox) { unix.Kill(parentOf(t, s.PID()), unix.SIGKILL) },
+		"killer killed": func(t *testing.T, s *core.Sandbox) {
+			unix.Kill(killerOf(t, parentOf(t, s.PID()), s.PID()), unix.SIGKILL)
+		},
+	}
+	bothUsers(t, func(t *testing.T) {
+		reap := reapAll(t)
+		ways := heldWays(10)
+		for _, name := range brief([]string{"traced", "untraced", "untraced, walk", "traced, walk"}) {
+			p := ways[name]
+			for ending, end := range endings {
+				for _, parentStopped := range []bool{false, true} {
+					if parentStopped && (ending == "killer killed" || ending == "end of the command") {
+						continue // TestWardenStopped has them
+					}
+					t.Run(name+", "+ending, func(t *testing.T) {
+						l := newLife(t)
+						s := l.create(t, p, "burning", "3")
+						s.Start()
+						l.await(t, 4)
+						if parentStopped {
+							parent := parentOf(t, s.PID())
+							stop(t, "parent", parent, 0)
+						}
+						awaitHeld(t, s.PID())
+						end(t, s)
+						l.awaitEnd(t)
+						s.Close()
+						reap()
+					})
+				}
+			}
+		}
+		t.Run("death of the host", func(t *testing.T) {
+			l := newLife(t)
+			cmd := exec.Command(victim("host"), "held", victim("lifetime"), "burning")
+			cmd.Stdin, cmd.Stderr = l.w, os.Stderr
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			line, err := bufio.NewReader(out).ReadString('\n')
+			if err != nil {
+				t.Fatal(line, err)
+			}
+			command, _ := strconv.Atoi(strings.TrimSpace(line))
+			l.await(t, 4)
+			awaitHeld(t, command)
+			cmd.Process.Kill()
+			cmd.Wait()
+			l.awaitEnd(t)
+			reap()
+		})
+	})
+}
