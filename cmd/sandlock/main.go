@@ -32,6 +32,7 @@ func commands() []command {
 	return []command{
 		{"run", "[FLAGS] [--] COMMAND…", "run a command in a sandbox", runCommand},
 		{"check", "[--json]", "what this kernel offers, and what it lacks", checkCommand},
+		{"profile", "list | show NAME | delete NAME", "the profiles that there are", profileCommand},
 		{"version", "", "print the version", func([]string) int { fmt.Println("sandlock " + version); return 0 }},
 	}
 }

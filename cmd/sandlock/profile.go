@@ -85,18 +85,23 @@ func findProfile(name, dir string, builtInOnly bool) (source, error) {
 	return source{name, "", content}, nil
 }
 
-func loadProfile(name string) (settings, error) {
+// loadProfile returns what a profile and those that it extends say: the values of the
+// fields, and the directories that are to be there.
+func loadProfile(name string) (out settings, create []located, err error) {
 	r := profileReader{}
-	out := settings{}
+	out = settings{}
 	src, err := findProfile(name, "", false)
 	if err == nil {
 		err = r.load(src, name, out)
 	}
-	return out, err
+	return out, r.create, err
 }
 
 // profileReader loads a profile and what it extends.
-type profileReader struct{ chain []string }
+type profileReader struct {
+	chain  []string
+	create []located
+}
 
 func (r *profileReader) load(src source, name string, out settings) error {
 	if slices.Contains(r.chain, src.shown) {
@@ -126,6 +131,26 @@ func (r *profileReader) load(src source, name string, out settings) error {
 		}
 	}
 	out.merge(p.settings)
+	r.create = append(r.create, p.create...)
+	return nil
+}
+
+// createDirectories makes directories of the working directory that are missing. What an
+// earlier command has put there, a symbolic link above all, leads nowhere else: os.Root.
+func createDirectories(dirs []located) error {
+	if len(dirs) == 0 {
+		return nil
+	}
+	root, err := os.OpenRoot(".")
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for _, dir := range dirs {
+		if err := root.MkdirAll(dir.text, 0o777); err != nil {
+			return fmt.Errorf("%s: filesystem.create: %w", dir.origin, err)
+		}
+	}
 	return nil
 }
 
@@ -133,12 +158,14 @@ func (r *profileReader) load(src source, name string, out settings) error {
 type profile struct {
 	description string
 	extends     []located
+	create      []located
 	settings    settings
 }
 
 type located struct {
-	text string
-	line int
+	text   string
+	line   int
+	origin string // the file and the line
 }
 
 // profileFile is a file that is being read.
@@ -235,7 +262,15 @@ func (f *profileFile) keyValue(section string, node *unstable.Node) {
 		return
 	case "extends":
 		for _, item := range f.strings(val, full, line) {
-			f.out.extends = append(f.out.extends, located{item, line})
+			f.out.extends = append(f.out.extends, f.at(item, line))
+		}
+		return
+	case "filesystem.create":
+		for _, item := range f.strings(val, full, line) {
+			if !filepath.IsLocal(item) {
+				f.fault(line, "%s: %q: a relative path without .. belongs here", full, item)
+			}
+			f.out.create = append(f.out.create, f.at(item, line))
 		}
 		return
 	}
@@ -259,6 +294,10 @@ func (f *profileFile) keyValue(section string, node *unstable.Node) {
 		return // the section has its fault already
 	}
 	f.fault(line, "unknown key %s%s", full, nearKey(full))
+}
+
+func (f *profileFile) at(text string, line int) located {
+	return located{text, line, fmt.Sprintf("%s:%d", f.shown, line)}
 }
 
 func cutLast(s string) (before, after string, ok bool) {
@@ -290,6 +329,9 @@ func nearKey(full string) string {
 	}
 	if here == nil {
 		return ""
+	}
+	if section == "filesystem" {
+		here = append(here, "create")
 	}
 	return "; [" + section + "] has " + strings.Join(here, ", ")
 }

@@ -79,12 +79,14 @@ func runCommand(args []string) int {
 		return o.status.failed(err)
 	}
 	all := settings{}
+	var create []located
 	for _, name := range o.profiles {
-		profile, err := loadProfile(name)
+		profile, dirs, err := loadProfile(name)
 		if err != nil {
 			return o.status.failed(err)
 		}
 		all.merge(profile)
+		create = append(create, dirs...)
 	}
 	all.merge(o.settings)
 	policy, err := all.policy()
@@ -98,6 +100,9 @@ func runCommand(args []string) int {
 	if o.explain {
 		fmt.Print(explain(all, policy, plan))
 		return 0
+	}
+	if err := createDirectories(create); err != nil {
+		return o.status.failed(err)
 	}
 	return o.execute(plan, argv)
 }

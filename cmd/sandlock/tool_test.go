@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -18,6 +19,7 @@ func TestMain(m *testing.M) {
 
 // The behaviour of the tool, as it is told in testdata/script.
 func TestScripts(t *testing.T) {
+	hostCache, goRoot := goEnv(t, "GOCACHE"), goEnv(t, "GOROOT")
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -28,6 +30,9 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOME", home)
 			env.Setenv("XDG_RUNTIME_DIR", filepath.Join(env.WorkDir, "run"))
 			env.Setenv("LC_ALL", "C")
+			env.Setenv("SECRET", "of the host")
+			env.Setenv("HOSTCACHE", hostCache)
+			env.Setenv("GOROOT", goRoot)
 			if err := os.Mkdir(filepath.Join(env.WorkDir, "run"), 0o700); err != nil {
 				return err
 			}
@@ -53,4 +58,12 @@ func exitCode(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("%v: exit code %d, want %d\n%s", args[1:], got, want, ts.ReadFile("stderr"))
 	}
+}
+
+func goEnv(t *testing.T, name string) string {
+	out, err := exec.Command("go", "env", name).Output()
+	if err != nil {
+		t.Logf("go env %s: %v", name, err)
+	}
+	return strings.TrimSpace(string(out))
 }
