@@ -45,7 +45,7 @@ func (o *runOptions) options() []option {
 			o.timeout = time.Duration(n * float64(time.Second))
 			return err
 		}},
-		{long: "explain", help: "show the policy as it is enforced, run nothing", set: set(&o.explain)},
+		{long: "explain", help: "show the policy as it is enforced, run nothing; with --json its fields", set: set(&o.explain)},
 		{long: "json", help: "the result as JSON, on stderr or --status-fd", set: set(&o.status.wanted)},
 		{long: "status-fd", arg: "FD", help: "… on that descriptor", set: o.status.open},
 		{long: "user", arg: "UID:GID", help: "the ids that it sees itself under", set: o.settings.addUser},
@@ -98,7 +98,11 @@ func runCommand(args []string) int {
 		return o.status.failed(err)
 	}
 	if o.explain {
-		fmt.Print(explain(all, policy, plan))
+		if o.status.wanted {
+			fmt.Println(all.document())
+		} else {
+			fmt.Print(explain(all, policy, plan))
+		}
 		return 0
 	}
 	if err := createDirectories(create); err != nil {

@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import subprocess
+import sys
 from typing import Dict, List, Tuple
 
 import pytest
@@ -39,8 +40,27 @@ def test_session(page: str, session: str, tmp_path: pathlib.Path) -> None:
         assert sorted(ran.stdout.splitlines()) == sorted(printed.splitlines()), (page, command)
 
 
+def programs() -> List[Tuple[str, str]]:
+    return re.findall(r"^```python\n(.*?)^```\n\nprints\n\n```text\n(.*?)^```$", (ROOT / "docs/tool.md").read_text(), re.M | re.S)
+
+
+@pytest.mark.parametrize("program,printed", programs())
+def test_program(program: str, printed: str, tmp_path: pathlib.Path) -> None:
+    ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
+                         env={**environment(tmp_path), "PYTHONPATH": str(ROOT / "python" / "src")})
+    assert ran.stdout == printed
+
+
+def test_each_profile_is_documented() -> None:
+    listed = subprocess.run([TOOL, "profile", "list"], check=True, stdout=subprocess.PIPE, text=True,
+                            env=environment(pathlib.Path("/nonexistent"))).stdout
+    section = (ROOT / "docs/tool.md").read_text().split("These are built in:")[1].split("```")[0]
+    assert re.findall(r"^\| `([\w-]+)` \|", section, re.M) and \
+        sorted(re.findall(r"^\| `([\w-]+)` \|", section, re.M)) == [line.split()[0] for line in listed.splitlines()]
+
+
 def test_there_are_sessions() -> None:
-    assert {page for page, _ in sessions()} == set(PAGES)
+    assert {page for page, _ in sessions()} == set(PAGES) and programs()
 
 
 def table() -> Dict[str, Tuple[str, str]]:
@@ -72,5 +92,5 @@ def test_keys_are_documented(tmp_path: pathlib.Path) -> None:
     for section in sections:
         (tmp_path / "p.toml").write_text(f"[{section}]\nnonsense = 1\n")
         ran = subprocess.run([TOOL, "run", "-p", tmp_path / "p.toml", "--explain"], stderr=subprocess.PIPE, text=True)
-        known = ran.stderr.strip().split("] has ")[1].split(", ")
+        known = [key for key in ran.stderr.strip().split("] has ")[1].split(", ") if key != "create"]  # no field
         assert known == [key for found in keys.values() for s, key in found if s == section], section

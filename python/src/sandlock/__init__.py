@@ -11,7 +11,7 @@ Importing the package does not load the shared library; the first use does.
 from __future__ import annotations
 
 import json
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 from . import _lib
 from .events import ExecRecord, PolicyContext, SyscallEvent
@@ -69,10 +69,27 @@ __all__ = [
     "__version__",
     "kernel_report",
     "landlock_abi_version",
+    "list_profiles",
+    "load_profile",
     "min_landlock_abi",
     "parse_memory_size",
     "parse_ports",
 ]
+
+
+def load_profile(name: str) -> Sandbox:
+    """The policy of a profile of the user's, or of a built-in one: see docs/tool.md.
+    PolicyError: there is none, or it is wrong, with every fault and its line."""
+    from . import _profile  # which imports a TOML reader
+
+    return _profile.load_profile(name)
+
+
+def list_profiles() -> List[str]:
+    """The names of the profiles that there are, sorted."""
+    from . import _profile
+
+    return _profile.list_profiles()
 
 
 def kernel_report() -> Dict[str, Any]:
