@@ -20,6 +20,9 @@ func TestMain(m *testing.M) {
 // The behaviour of the tool, as it is told in testdata/script.
 func TestScripts(t *testing.T) {
 	hostCache, goRoot := goEnv(t, "GOCACHE"), goEnv(t, "GOROOT")
+	if err := os.MkdirAll(hostCache, 0o777); err != nil {
+		t.Log(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
