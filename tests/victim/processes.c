@@ -436,16 +436,21 @@ static int storm(int n)
 
 static int stops(void)
 {
-	int status = 0;
-	pid_t pid = fork();
+	int status = 0, hold[2];
+	char c;
 
+	if (pipe(hold) != 0)
+		return 1;
+	pid_t pid = fork();
 	if (pid == 0) {
+		close(hold[1]);
 		raise(SIGSTOP);
-		_exit(7);
+		_exit(read(hold[0], &c, 1) == 0 ? 7 : 1); /* when the parent has seen it go on */
 	}
 	TRY("stopped", waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status) ? WSTOPSIG(status) : -1);
 	kill(pid, SIGCONT);
 	TRY("continued", waitpid(pid, &status, WCONTINUED) == pid && WIFCONTINUED(status) ? 0 : -1);
+	close(hold[1]);
 	TRY("exited", waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1);
 	return 0;
 }
