@@ -50,10 +50,24 @@ func shownPaths(paths []string) string {
 	return quote(paths[0])
 }
 
-// trappedFiles are the calls that the supervisor carries out, as it judges files.
-func trappedFiles() []string {
+// guardsAttributes reports whether calls that change modes, owners, times and extended
+// attributes are carried out beneath the writable paths and refused elsewhere. Where nothing is
+// writable, or the kernel can't have it done for the caller, they are refused altogether.
+func (p *Policy) guardsAttributes(k Kernel) bool {
+	return len(p.FSWritable) > 0 && k.WaitKillableRecv && k.traces()
+}
+
+// trappedFiles are the calls that the supervisor carries out.
+func (p *Plan) trappedFiles() []string {
+	all := handler.AttributeCalls()
+	switch {
+	case p.judgesFiles:
+		all = handler.FileCalls()
+	case !p.guardsAttributes:
+		return nil
+	}
 	var names []string
-	for _, name := range handler.FileCalls() {
+	for _, name := range all {
 		if _, ok := bpf.Number(bpf.NativeArch(), name); ok {
 			names = append(names, name)
 		}
@@ -61,16 +75,20 @@ func trappedFiles() []string {
 	return names
 }
 
-// missingFiles answer ENOSYS, as the supervisor judges files. The flags of openat2 lie in
-// memory, and callers fall back to openat; so does that of setxattrat, which is of Linux
-// 6.13. A task that has restricted itself further could have the supervisor do what it may
-// not: so none can, and programs do without, as on a kernel that has no Landlock.
-var missingFiles = []string{"openat2", "setxattrat", "removexattrat",
-	"landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"}
+// missingAttributes answer ENOSYS where those calls are carried out: their arguments lie in
+// memory in another form. They are of Linux 6.13, so callers fall back.
+var missingAttributes = []string{"setxattrat", "removexattrat"}
+
+// missingFiles answer ENOSYS where the supervisor judges files. The flags of openat2 lie in
+// memory, and callers fall back to openat. A task that has restricted itself further could
+// have the supervisor do what it may not: so none can, and programs do without, as on a
+// kernel that has no Landlock.
+var missingFiles = append([]string{"openat2",
+	"landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"}, missingAttributes...)
 
 // startFiles makes what the calls that take a path are carried out with.
 func (s *Sandbox) startFiles() error {
-	if !s.plan.judgesFiles {
+	if !s.plan.judgesFiles && !s.plan.guardsAttributes {
 		return nil
 	}
 	s.denials = broker.NewDenials()
@@ -85,7 +103,11 @@ func (s *Sandbox) startFiles() error {
 		return rulesetError(err)
 	}
 	defer unix.Close(ruleset)
-	if s.broker, err = broker.New(ruleset, keepCapabilities); err == nil && s.plan.needsFiles {
+	s.broker, err = broker.New(ruleset, keepCapabilities)
+	if err == nil && s.plan.guardsAttributes {
+		s.broker.Writable, err = broker.OpenGrants(s.plan.writable)
+	}
+	if err == nil && s.plan.needsFiles {
 		err = s.broker.Ready()
 	}
 	if err != nil {
@@ -98,6 +120,9 @@ func (s *Sandbox) startFiles() error {
 func (s *Sandbox) stopFiles() {
 	if s.broker != nil {
 		s.broker.Close()
+		if s.broker.Writable != nil {
+			s.broker.Writable.Close()
+		}
 	}
 	if s.denials != nil {
 		s.denials.Close()
@@ -106,18 +131,21 @@ func (s *Sandbox) stopFiles() {
 
 // fileHandlers adds those of the calls that take a path, and has execs guarded.
 func (s *Sandbox) fileHandlers(hs map[int32]notify.Handler) {
-	if !s.plan.judgesFiles {
+	names := s.plan.trappedFiles()
+	if len(names) == 0 {
 		return
 	}
 	files := &handler.Files{Broker: s.broker, Denials: s.denials, Timeout: s.verdicts.tick(), Log: s.logf}
 	if s.plan.judges(fileEvent) {
 		files.Judge = s.judgeOpen
 	}
-	for _, name := range trappedFiles() {
+	for _, name := range names {
 		nr, _ := bpf.Number(bpf.NativeArch(), name)
 		hs[int32(nr)] = files.Handler(name)
 	}
-	s.exec.Guard = files
+	if s.plan.judgesFiles {
+		s.exec.Guard = files
+	}
 }
 
 // judgeOpen asks the PolicyFn about an open.
@@ -139,7 +167,7 @@ func (s *Sandbox) judgeOpen(r *notify.Request, answer func(unix.Errno)) {
 
 // denyLater and allowLater carry out what a PolicyFn does to paths.
 func (s *Sandbox) denyLater(path string) error {
-	if s.denials == nil {
+	if !s.plan.judgesFiles {
 		return fmt.Errorf("%s: calls that take a path are not trapped in this run; leave policy_events out, or name %q in it; kernel_report() tells whether this kernel can", quote(path), fileEvent)
 	}
 	if err := s.broker.Ready(); err != nil {
@@ -152,7 +180,7 @@ func (s *Sandbox) denyLater(path string) error {
 }
 
 func (s *Sandbox) allowLater(path string) {
-	if s.denials != nil {
+	if s.plan.judgesFiles {
 		s.denials.Allow(path)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sandlock/sandlock/core/internal/bpf"
 	"github.com/sandlock/sandlock/core/internal/flaw"
+	"github.com/sandlock/sandlock/core/internal/handler"
 	"github.com/sandlock/sandlock/core/internal/landlock"
 )
 
@@ -16,14 +17,15 @@ import (
 type Plan struct {
 	kernel Kernel // what it was compiled for
 
-	landlock    landlock.Spec
-	filter      *bpf.Program
-	trapped     []string // syscalls that the filter sends to the supervisor, sorted
-	traps       bool     // there are any
-	trapsListen bool     // listen is one of them
-	judgesFiles bool     // calls that take a path are among them
-	needsFiles  bool     // … from the start, and not only if a path is denied later
-	fsDenied    []string // paths
+	landlock         landlock.Spec
+	filter           *bpf.Program
+	trapped          []string // syscalls that the filter sends to the supervisor, sorted
+	traps            bool     // there are any
+	trapsListen      bool     // listen is one of them
+	judgesFiles      bool     // calls that take a path are among them
+	guardsAttributes bool     // calls that change attributes are among them
+	needsFiles       bool     // … from the start, and not only if a path is denied later
+	fsDenied         []string // paths
 
 	policyFn      PolicyFunc
 	events        []string      // what policyFn is asked about, sorted
@@ -99,6 +101,7 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 	plan.maxOpenFiles = copied(p.MaxOpenFiles)
 	plan.needsFiles, plan.fsDenied = p.judgesFiles(), slices.Clone(p.FSDenied)
 	plan.judgesFiles = plan.needsFiles || p.mayDenyLater(k)
+	plan.guardsAttributes = p.guardsAttributes(k)
 	plan.setGPUs(p.GPUDevices)
 	plan.landlock = landlock.Compile(plan.grants(p), k.LandlockABI)
 	plan.scopeSignal, plan.scopeAbstract = plan.landlock.Scopes()
@@ -133,9 +136,12 @@ func (p *Plan) compileFilter(policy *Policy) error {
 		p.trapped = append(p.trapped, execEvents...) // see handler.Exec.Silent
 	}
 	var missing []string
-	if p.judgesFiles {
-		p.trapped = append(p.trapped, trappedFiles()...)
+	p.trapped = append(p.trapped, p.trappedFiles()...)
+	switch {
+	case p.judgesFiles:
 		missing = missingFiles
+	case p.guardsAttributes:
+		missing = missingAttributes
 	}
 	if p.trapsListen = p.needsListen(); p.trapsListen {
 		p.trapped = append(p.trapped, "listen")
@@ -166,22 +172,15 @@ func (p *Plan) compileFilter(policy *Policy) error {
 	return nil
 }
 
-// attributeCalls change what Landlock does not see, anywhere: mode, owner, times and
-// extended attributes of whatever the user owns.
-var attributeCalls = []string{
-	"chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchown", "fchownat",
-	"utime", "utimes", "futimesat", "utimensat",
-	"setxattr", "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr", "removexattrat",
-}
-
 // denied adds to extra_deny_syscalls what no program needs that has nothing to write.
 func (p *Plan) denied(policy *Policy) []string {
 	deny := slices.Clone(policy.ExtraDenySyscalls)
 	if (p.cores != nil || p.numCPUs != nil) && !slices.Contains(policy.ExtraAllowSyscalls, "sched_setaffinity") {
 		deny = append(deny, "sched_setaffinity") // which could take all cores again
 	}
-	if len(policy.FSWritable) == 0 {
-		deny = append(deny, attributeCalls...)
+	if !p.guardsAttributes {
+		deny = append(deny, handler.AttributeCalls()...)
+		deny = append(deny, missingAttributes...)
 	}
 	if p.maxMemory != nil {
 		deny = append(deny, "memfd_secret") // no process's memory, and none that the machine tells of

@@ -130,3 +130,62 @@ func TestDenied(t *testing.T) {
 		}
 	})
 }
+
+// Section 14: what Landlock does not see can be changed beneath the writable paths, and
+// nowhere else, by no call.
+func TestAttributesOutside(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		dir, other := tree(t), tree(t)
+		p := policy()
+		p.FSReadable = append(p.FSReadable, other, "/proc")
+		p.FSWritable = []string{dir}
+		before := snapshot(t, other)
+		must(t, os.Symlink(filepath.Join(other, "other"), filepath.Join(dir, "out")))
+		for name, path := range map[string]string{"file": "other", "dir": "denied", "top": "."} {
+			path = filepath.Join(other, path)
+			got := attempts(string(inside(t, p, victim("attributes"), name, path).Stdout))
+			if len(got) != 25 {
+				t.Errorf("%d attempts", len(got))
+			}
+			for name, a := range got {
+				if a.result != -1 || a.errno != syscall.EACCES && name != "FS_IOC_SETFLAGS" {
+					t.Errorf("%s: %+v", name, a)
+				}
+			}
+		}
+		got := attempts(string(inside(t, p, victim("attributes"), "link", filepath.Join(dir, "out")).Stdout))
+		for name, a := range got {
+			if a.result != -1 && name != "link:lchown" { // which is the link's own
+				t.Errorf("%s: %+v", name, a)
+			}
+		}
+		if after := snapshot(t, other); after != before {
+			t.Errorf("before:\n%safter:\n%s", before, after)
+		}
+		// The same where it may be.
+		for name, path := range map[string]string{"file": "other", "dir": "denied", "top": "."} {
+			before := snapshot(t, dir)
+			got := attempts(string(inside(t, p, victim("attributes"), name, filepath.Join(dir, path)).Stdout))
+			for name, a := range got {
+				if a.result != 0 && name != "FS_IOC_SETFLAGS" {
+					t.Errorf("beneath a writable path %s: %+v", name, a)
+				}
+			}
+			if snapshot(t, dir) == before {
+				t.Error("nothing has changed")
+			}
+		}
+	})
+	t.Run("control", func(t *testing.T) {
+		dir := tree(t)
+		before := snapshot(t, dir)
+		for name, a := range attempts(outside(t, victim("attributes"), "file", filepath.Join(dir, "other"))) {
+			if a.result != 0 && (name != "FS_IOC_SETFLAGS" || a.errno != syscall.EOPNOTSUPP && a.errno != syscall.ENOTTY) {
+				t.Errorf("%s: %+v", name, a) // but for a file system that has none
+			}
+		}
+		if snapshot(t, dir) == before {
+			t.Error("nothing has changed")
+		}
+	})
+}

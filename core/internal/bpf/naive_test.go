@@ -51,6 +51,9 @@ func naive(spec Spec, c call) uint32 {
 	if naiveNames(spec.Deny, found.name) {
 		return nEPERM
 	}
+	if naiveNames(spec.Missing, found.name) {
+		return nENOSYS
+	}
 	if naiveNames(spec.Allow, found.name) {
 		return pass
 	}
@@ -163,6 +166,9 @@ func naiveIoctl(command uint32) uint32 {
 	switch command {
 	case 0x5412, 0x541c, 0x541d, 0x5423, 0x5437, 0xaa00:
 		return nEPERM
+	case 0x40086602, 0x40046602, 0x40087602, 0x40047602, 0x401c5820, 0x41009432,
+		0x800c6613, 0xc0506617, 0xc0406618, 0xc0406619, 0x40806685:
+		return nEOPNOTSUPP
 	case 0x8946, 0x8947, 0x8948:
 		return nEOPNOTSUPP
 	case 0x8901, 0x8902, 0x8903, 0x8904, 0x8905, 0x8906, 0x8907, 0x8910, 0x8912, 0x8913, 0x8915, 0x8917, 0x8919,

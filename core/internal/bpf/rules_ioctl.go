@@ -14,7 +14,10 @@ const userfaultfdNew = 0xaa00
 //     line discipline, the console; and, as if the terminal were no Linux console, its
 //     commands, by which keys can be made to type what one likes;
 //   - the set-up of the network, which takes no more than a socket and CAP_NET_ADMIN;
-//   - another userfaultfd(2).
+//   - another userfaultfd(2);
+//   - what changes a file whose descriptor is open for reading only, and so perhaps outside
+//     of what may be written to: its flags, chattr(1), and its encryption and verity, as by a
+//     file system that has none.
 //
 // Devices are Landlock's where they are opened inside (LANDLOCK_ACCESS_FS_IOCTL_DEV).
 // Left open, since job control and script(1) need it: TIOCSPGRP, which reaches no
@@ -22,8 +25,12 @@ const userfaultfdNew = 0xaa00
 // from it only with CAP_SYS_ADMIN. The warden drops both capabilities.
 func writeIoctl(c *compiler, pass label) {
 	refuse, noTerminal := c.errno(unix.EPERM), c.errno(unix.ENOTTY)
+	intervals := make([]interval, len(fileCommands))
+	for i, command := range fileCommands {
+		intervals[i] = single(command, c.errno(unix.EOPNOTSUPP))
+	}
 	c.load(low(1))
-	c.branch(pass, append(c.socketCommands(pass),
+	c.branch(pass, append(append(intervals, c.socketCommands(pass)...),
 		single(unix.TIOCSTI, refuse),
 		single(unix.TIOCLINUX, refuse),
 		single(unix.TIOCCONS, refuse),
@@ -33,6 +40,17 @@ func writeIoctl(c *compiler, pass label) {
 		interval{0x5600, 0x56ff, noTerminal}, // linux/vt.h
 		single(userfaultfdNew, refuse),
 	)...)
+}
+
+// fileCommands are of linux/fs.h, linux/fscrypt.h and linux/fsverity.h.
+var fileCommands = []uint32{
+	0x40086602, 0x40046602, // FS_IOC_SETFLAGS, of 64 and 32 bits
+	0x40087602, 0x40047602, // FS_IOC_SETVERSION
+	0x401c5820,             // FS_IOC_FSSETXATTR
+	0x41009432,             // FS_IOC_SETFSLABEL
+	0x800c6613, 0xc0506617, // FS_IOC_SET_ENCRYPTION_POLICY, FS_IOC_ADD_ENCRYPTION_KEY
+	0xc0406618, 0xc0406619, // FS_IOC_REMOVE_ENCRYPTION_KEY, … for all users
+	0x40806685, // FS_IOC_ENABLE_VERITY
 }
 
 // socketReads are commands of linux/sockios.h that read, or that concern the caller

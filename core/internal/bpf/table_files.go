@@ -2,8 +2,8 @@ package bpf
 
 // Files by path. Landlock judges what opens, makes, removes, renames, links, runs
 // or truncates. chmod(2), chown(2), utime(2), setxattr(2), stat(2), access(2),
-// readlink(2), chdir(2) and inotify(7) are outside it: user and group ids alone bound
-// them. mknod(2) of a device needs a right that no rule grants.
+// readlink(2), chdir(2) and inotify(7) are outside it. Those that change something are
+// trapped, or denied by the policy's compiler; of the rest user and group ids are the bound. mknod(2) of a device needs a right that no rule grants.
 var filesTable = []row{
 	{"open", 2, none, allowed, ""},
 	{"openat", 257, 56, allowed, ""},

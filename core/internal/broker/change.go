@@ -10,12 +10,13 @@ type Name struct {
 
 // names finds the names, and has act called with them on a confined thread.
 func (b *Broker) names(c *Caller, d *Denials, names []Name, act func(p []place) error) error {
-	if c.Task.Credentials != b.status {
-		return unix.EACCES
+	id, err := b.identity(c)
+	if err != nil {
+		return err
 	}
 	places := make([]place, len(names))
 	for i, n := range names {
-		w := walker{caller: c, denied: d.now.Load(), parent: true}
+		w := walker{caller: c, id: id, denied: d.now.Load(), parent: true}
 		p, err := w.walk(n.Dir, n.Path)
 		if err != nil {
 			return err
@@ -28,7 +29,11 @@ func (b *Broker) names(c *Caller, d *Denials, names []Name, act func(p []place) 
 
 // act calls f on a confined thread, with the caller's umask.
 func (b *Broker) act(c *Caller, f func() error) (err error) {
-	if broken := b.Do(func() {
+	id, err := b.identity(c)
+	if err != nil {
+		return err
+	}
+	if broken := id.quick.do(func() {
 		if !c.Valid() {
 			err = unix.EPERM // nobody is there to hear it
 			return
@@ -130,12 +135,12 @@ func (b *Broker) Truncate(c *Caller, d *Denials, path string, length int64) erro
 
 // objects finds the object that a path leads to.
 func (b *Broker) objects(c *Caller, d *Denials, o Object, act func(p *place) error) error {
-	if c.Task.Credentials != b.status {
-		return unix.EACCES
+	id, err := b.identity(c)
+	if err != nil {
+		return err
 	}
-	w := walker{caller: c, denied: d.now.Load(), follow: o.Follow}
+	w := walker{caller: c, id: id, denied: d.now.Load(), follow: o.Follow}
 	var p place
-	var err error
 	if o.Path == "" && o.Empty {
 		p, err = w.descriptor(o.Dir)
 	} else {

@@ -151,7 +151,7 @@ func (d *Denials) holds(dir object) bool {
 	defer d.mu.Unlock()
 	for n := range d.all() {
 		w := walker{caller: hostCaller{}, denied: &denied{objects: map[object]bool{dir: true}}}
-		if n.dirFD >= 0 && w.descends(n.dirFD) {
+		if n.dirFD >= 0 && w.descends(n.dirFD) != nil {
 			return true
 		}
 	}

@@ -24,8 +24,8 @@ func (d *Denials) Runs(pid int32) error {
 		return fmt.Errorf("its program can't be looked at: %w", err)
 	}
 	defer unix.Close(exe)
-	if w.descends(exe) {
-		return fmt.Errorf("its program is denied: %w", unix.EACCES)
+	if err := w.descends(exe); err != nil {
+		return fmt.Errorf("its program is denied: %w", err)
 	}
 	name, err := readlink(fmt.Sprintf("/proc/%d/exe", pid))
 	if err != nil {

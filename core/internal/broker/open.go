@@ -31,24 +31,25 @@ const (
 var errChanged = errors.New("the object has changed meanwhile")
 
 // Open opens what a caller wants, and gives it the descriptor: on a confined thread, and
-// valid during the call of give. The error is the errno of the call.
-func (b *Broker) Open(c *Caller, d *Denials, o Open, give func(fd int)) error {
+// valid during the call of use. The error is the errno of the call.
+func (b *Broker) Open(c *Caller, d *Denials, o Open, use func(fd int)) error {
 	o.Flags &= openFlags
-	if c.Task.Credentials != b.status {
-		return unix.EACCES
+	id, err := b.identity(c)
+	if err != nil {
+		return err
 	}
 	for range again {
-		if err := b.openOnce(c, d, o, give); err != errChanged {
+		if err := b.openOnce(id, c, d, o, use); err != errChanged {
 			return err
 		}
 	}
 	return unix.EAGAIN
 }
 
-func (b *Broker) openOnce(c *Caller, d *Denials, o Open, give func(fd int)) error {
+func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(fd int)) error {
 	create := o.Flags&unix.O_CREAT != 0
 	exclusive := create && o.Flags&unix.O_EXCL != 0
-	w := walker{caller: c, denied: d.now.Load(), follow: o.Flags&unix.O_NOFOLLOW == 0 && !exclusive}
+	w := walker{caller: c, id: id, denied: d.now.Load(), follow: o.Flags&unix.O_NOFOLLOW == 0 && !exclusive}
 	p, err := w.walk(o.Dir, o.Path)
 	if err != nil {
 		return err
@@ -64,14 +65,14 @@ func (b *Broker) openOnce(c *Caller, d *Denials, o Open, give func(fd int)) erro
 	case p.obj < 0 && p.slash:
 		return unix.EISDIR
 	case p.obj < 0:
-		return b.give(b.Do, c, func() (int, error) {
+		return give(id.quick.do, c, func() (int, error) {
 			// What has come there meanwhile was not looked at.
 			fd, err := unix.Openat(p.dir, p.name, o.Flags|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_NOCTTY, o.Mode)
 			if err == unix.EEXIST && !exclusive {
 				err = errChanged
 			}
 			return fd, err
-		}, give)
+		}, use)
 	case exclusive:
 		return unix.EEXIST
 	case create && (p.kind() == unix.S_IFDIR || p.slash):
@@ -81,11 +82,11 @@ func (b *Broker) openOnce(c *Caller, d *Denials, o Open, give func(fd int)) erro
 	case p.kind() == unix.S_IFLNK:
 		return unix.ELOOP
 	}
-	do := b.Do
+	do := id.quick.do
 	switch p.kind() {
 	case unix.S_IFIFO:
 		if o.Flags&unix.O_ACCMODE != unix.O_RDWR && o.Flags&unix.O_NONBLOCK == 0 {
-			do = b.DoPatiently
+			do = id.patient.do
 		}
 	case unix.S_IFCHR:
 		if p.st.Rdev_major == 5 && p.st.Rdev_minor == 0 {
@@ -94,26 +95,26 @@ func (b *Broker) openOnce(c *Caller, d *Denials, o Open, give func(fd int)) erro
 			}
 		}
 		if p.st.Rdev_major != 1 { // a terminal can wait for its line
-			do = b.DoPatiently
+			do = id.patient.do
 		}
 	}
 	// The object itself, whatever has its name by now. What is left out does nothing here,
 	// and O_NOCTTY keeps a terminal from becoming the host's.
 	flags := o.Flags&^(unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW) | unix.O_NOCTTY
 	reopen := func() (int, error) { return unix.Open(self(p.obj), flags, o.Mode) }
-	err = b.give(do, c, reopen, give)
-	if (err == unix.EACCES || err == unix.EPERM) && b.ownProc(c, &p, flags) {
+	err = give(do, c, reopen, use)
+	if (err == unix.EACCES || err == unix.EPERM) && id.base && id.ownProc(c, &p, flags) {
 		var fd int
 		if fd, err = reopen(); err == nil {
 			defer unix.Close(fd)
-			err = b.give(b.Do, c, func() (int, error) { return dup(fd) }, give)
+			err = give(id.quick.do, c, func() (int, error) { return dup(fd) }, use)
 		}
 	}
 	return err
 }
 
-// give has open called, and give with what it returns, on a confined thread.
-func (b *Broker) give(do func(func()) error, c *Caller, open func() (int, error), give func(int)) (err error) {
+// give has open called, and use with what it returns, on a confined thread.
+func give(do func(func()) error, c *Caller, open func() (int, error), use func(int)) (err error) {
 	if broken := do(func() {
 		if !c.Valid() {
 			err = unix.EPERM // nobody is there to hear it
@@ -125,7 +126,7 @@ func (b *Broker) give(do func(func()) error, c *Caller, open func() (int, error)
 			return
 		}
 		sys.Opened(fd)
-		give(fd)
+		use(fd)
 		sys.Closing(fd)
 		unix.Close(fd)
 	}); broken != nil {
@@ -178,7 +179,7 @@ var ownFiles = map[string]bool{"environ": true, "auxv": true, "maps": true, "sma
 
 // ownProc reports whether a place is a file of the caller's own in /proc, to be read, where
 // the file rules let files be read.
-func (b *Broker) ownProc(c *Caller, p *place, flags int) bool {
+func (id *identity) ownProc(c *Caller, p *place, flags int) bool {
 	if p.dir < 0 || !ownFiles[p.name] || flags&(unix.O_ACCMODE|unix.O_TRUNC) != unix.O_RDONLY {
 		return false
 	}
@@ -192,7 +193,7 @@ func (b *Broker) ownProc(c *Caller, p *place, flags int) bool {
 	}
 	readable := false
 	// A file beside it that no such check is made for.
-	_ = b.Do(func() {
+	_ = id.quick.do(func() {
 		fd, err := unix.Openat(p.dir, "stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if readable = err == nil; readable {
 			unix.Close(fd)

@@ -25,14 +25,20 @@ const maxThreads = 64
 // Broker has confined threads, as many as are busy at a time, and keeps them to its end.
 // Its methods may be called from any goroutine.
 type Broker struct {
+	// Writable, if not nil, is what attributes may be changed of.
+	Writable *Grants
+
 	ruleset int
 	caps    uint64
 
+	base   *identity
 	once   sync.Once
-	status Credentials // of the threads, which are the sandbox's at its start
+	status Credentials // of base
 	err    error
 
-	quick, patient pool
+	mu     sync.Mutex // guards what follows
+	others map[Credentials]*identity
+	closed bool
 }
 
 // New makes a Broker whose threads restrict themselves by ruleset, of which it keeps a copy,
@@ -43,50 +49,27 @@ func New(ruleset int, caps uint64) (*Broker, error) {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	b := &Broker{ruleset: sys.Opened(fd), caps: caps}
-	for _, p := range []*pool{&b.quick, &b.patient} {
-		p.confine, p.change.L = b.confine, &p.mu
-	}
+	b.base = newIdentity(b.confine)
+	b.base.base, b.base.fsuid = true, uint32(unix.Geteuid())
 	return b, nil
 }
 
-// Ready makes the first thread, so that what is in the way of confining one is an error
-// here. Nothing else may be called before.
+// Ready makes the first thread, unless it is there: what is in the way of confining one is
+// an error here.
 func (b *Broker) Ready() error {
-	b.once.Do(func() { b.err = b.ready() })
+	b.once.Do(func() { b.status, b.err = b.base.credentials() })
 	return b.err
 }
 
-func (b *Broker) ready() error {
-	confined, read := make(chan int, 1), make(chan struct{})
-	thread := make(chan error, 1)
-	go func() {
-		err := b.quick.do(func() {
-			confined <- unix.Gettid()
-			<-read // by somebody else: a confined thread may not
-		})
-		close(confined)
-		thread <- err
-	}()
-	var err error
-	if tid, ok := <-confined; ok {
-		b.status, err = readCredentials(fmt.Sprintf("/proc/self/task/%d/status", tid))
-	}
-	close(read)
-	return errors.Join(<-thread, err)
-}
-
-// Do calls f on a confined thread and waits for it. An error says that there is none, and f
-// was not called.
-func (b *Broker) Do(f func()) error { return b.quick.do(f) }
-
-// DoPatiently is Do for what may wait for another task of the sandbox: it takes no thread
-// from what does not.
-func (b *Broker) DoPatiently(f func()) error { return b.patient.do(f) }
-
-// Close ends the threads, each when it is done. No other call may come after.
+// Close ends the threads, each when it is done. What is asked for afterwards is denied.
 func (b *Broker) Close() {
-	b.quick.close()
-	b.patient.close()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	b.base.close()
+	for _, id := range b.others {
+		id.close()
+	}
 	sys.Closing(b.ruleset)
 	unix.Close(b.ruleset)
 }

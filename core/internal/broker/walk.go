@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 
@@ -45,9 +46,10 @@ func idOf(st *unix.Statx_t) object {
 
 // walker follows a path as the kernel does, path_resolution(7), but one component at a
 // time, so that it sees each directory on the way. The kernel's permissions hold at each
-// step; those of the thread that walks, which are the caller's or more.
+// step.
 type walker struct {
 	caller caller
+	id     *identity // whose permissions hold on the way; nil: this thread's
 	denied *denied
 	follow bool // a symbolic link at the end is followed
 	// parent: a name is wanted, as for making, removing and renaming: the last component is
@@ -79,6 +81,13 @@ func openAt(dir int, name string, flags int) (fd int, err error) {
 	return fd, err
 }
 
+func (w *walker) open(dir int, name string, flags int) (int, error) {
+	if w.id == nil {
+		return openAt(dir, name, flags)
+	}
+	return w.id.open(dir, name, flags)
+}
+
 // retry: file systems that sleep interruptibly (FUSE, NFS) end with EINTR.
 func retry(f func() error) error {
 	for {
@@ -92,6 +101,11 @@ func retry(f func() error) error {
 // is denied. The caller closes the place.
 func (w *walker) walk(dirfd int, path string) (p place, err error) {
 	p = place{dir: -1, obj: -1}
+	defer func() {
+		if err == errUnknown {
+			err = unix.EACCES
+		}
+	}()
 	switch {
 	case path == "":
 		return p, unix.ENOENT
@@ -154,7 +168,7 @@ func (w *walker) walk(dirfd int, path string) (p place, err error) {
 		if w.denied.slots[slot{idOf(&st), name}] {
 			return p, unix.EACCES
 		}
-		next, err := openAt(cur, name, openObj)
+		next, err := w.open(cur, name, openObj)
 		if err == unix.ENOENT && last {
 			p.dir, p.dirID, p.name, p.slash, cur = cur, idOf(&st), name, slash, -1
 			return p, nil
@@ -219,6 +233,11 @@ func (w *walker) walk(dirfd int, path string) (p place, err error) {
 // descriptor is the place of one of the caller's, or of its working directory.
 func (w *walker) descriptor(fd int) (p place, err error) {
 	p = place{dir: -1, obj: -1}
+	defer func() {
+		if err == errUnknown {
+			err = unix.EACCES
+		}
+	}()
 	if w.rootFD, err = w.caller.root(); err != nil {
 		return p, err
 	}
@@ -232,16 +251,21 @@ func (w *walker) descriptor(fd int) (p place, err error) {
 	return p, w.start(p.obj, &p.st)
 }
 
-// descends reports whether a directory is, or lies in, one of those that are denied, and
-// whenever that can't be told.
-func (w *walker) descends(dir int) bool {
+// errUnknown: it can't be told.
+var errUnknown = errors.New("where it lies can't be told")
+
+// descends returns EACCES for what is, or lies in, one of the objects that are denied.
+func (w *walker) descends(fd int) error {
 	var err error
 	if w.rootFD, err = w.caller.root(); err != nil {
-		return true
+		return errUnknown
 	}
 	defer unix.Close(w.rootFD)
 	var st unix.Statx_t
-	return statFD(w.rootFD, &w.rootSt) != nil || w.start(dir, &st) != nil
+	if statFD(w.rootFD, &w.rootSt) != nil {
+		return errUnknown
+	}
+	return w.start(fd, &st)
 }
 
 // start takes a descriptor that no path led to for the place where one starts.
@@ -263,7 +287,7 @@ func (w *walker) step(cur int, st *unix.Statx_t, name string) (int, error) {
 	if name == ".." && sameDir(st, &w.rootSt) {
 		name = "."
 	}
-	next, err := openAt(cur, name, openDir)
+	next, err := w.open(cur, name, openDir)
 	if err != nil {
 		return cur, err
 	}
@@ -296,7 +320,7 @@ func (w *walker) above(dir int, st *unix.Statx_t) error {
 		}
 		up, err := openAt(fd, "..", openDir)
 		if err != nil {
-			return unix.EACCES
+			return errUnknown
 		}
 		if fd != dir {
 			unix.Close(fd)
@@ -304,7 +328,7 @@ func (w *walker) above(dir int, st *unix.Statx_t) error {
 		fd = up
 		before := at
 		if err := statFD(fd, &at); err != nil {
-			return unix.EACCES
+			return errUnknown
 		}
 		if w.denied.has(&at) {
 			return unix.EACCES
@@ -313,7 +337,7 @@ func (w *walker) above(dir int, st *unix.Statx_t) error {
 			return nil // a root of its own
 		}
 	}
-	return unix.EACCES
+	return errUnknown
 }
 
 // confirm looks for what is denied among the directories that hold a file which was reached
@@ -327,7 +351,7 @@ func (w *walker) confirm(fd int, st *unix.Statx_t) error {
 	for range 3 {
 		name, err := readlink("/proc/self/fd/" + strconv.Itoa(fd))
 		if err != nil {
-			return unix.EACCES
+			return errUnknown
 		}
 		if name[0] != '/' {
 			return nil // an anonymous inode
@@ -343,7 +367,7 @@ func (w *walker) confirm(fd int, st *unix.Statx_t) error {
 			return err
 		}
 	}
-	return unix.EACCES
+	return errUnknown
 }
 
 // followLink returns what a symbolic link says, or for one of /proc that is a door to an
@@ -374,7 +398,7 @@ func (w *walker) followLink(dir int, dirSt *unix.Statx_t, name string, link int,
 func (w *walker) mayFollow(dir, link *unix.Statx_t) error {
 	const shared = unix.S_ISVTX | unix.S_IWOTH
 	if dir.Mode&shared != shared || !protectedSymlinks() ||
-		link.Uid == dir.Uid || link.Uid == uint32(unix.Geteuid()) {
+		link.Uid == dir.Uid || w.id != nil && link.Uid == w.id.fsuid {
 		return nil
 	}
 	return unix.EACCES

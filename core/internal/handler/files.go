@@ -56,9 +56,11 @@ func (f *Files) Handler(name string) notify.Handler {
 		return nil
 	}
 	judged := openCalls[name] && f.Judge != nil
+	_, attributes := attributeCalls[name]
+	always := judged || attributes && f.Broker.Writable != nil
 	return func(r *notify.Request) {
 		// Nothing is decided here, so the memory does not matter.
-		if !judged && !f.Denials.Any() {
+		if !always && !f.Denials.Any() {
 			if r.Claim() {
 				r.ContinueClaimed()
 			}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"maps"
+	"slices"
 
 	"github.com/sandlock/sandlock/core/internal/broker"
 	"golang.org/x/sys/unix"
@@ -34,6 +35,9 @@ var attributeCalls = map[string]fileCall{
 	"lremovexattr": removexattr(object(-1, 0, false)),
 	"fremovexattr": removexattr(object(0, -1, true)),
 }
+
+// AttributeCalls are their names.
+func AttributeCalls() []string { return slices.Sorted(maps.Keys(attributeCalls)) }
 
 func init() { maps.Copy(fileCalls, attributeCalls) }
 

@@ -1,6 +1,9 @@
 package handler
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/sandlock/sandlock/core/internal/broker"
 	"golang.org/x/sys/unix"
 )
@@ -39,13 +42,7 @@ var fileCalls = map[string]fileCall{
 }
 
 // FileCalls are the names of the calls that Files carries out.
-func FileCalls() []string {
-	var names []string
-	for name := range fileCalls {
-		names = append(names, name)
-	}
-	return names
-}
+func FileCalls() []string { return slices.Sorted(maps.Keys(fileCalls)) }
 
 // done is what carries out a call that returns 0.
 func done(act func() error) func() (bool, error) {
