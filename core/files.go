@@ -61,8 +61,10 @@ func (p *Policy) guardsAttributes(k Kernel) bool {
 func (p *Plan) trappedFiles() []string {
 	all := handler.AttributeCalls()
 	switch {
-	case p.judgesFiles:
+	case p.needsFiles:
 		all = handler.FileCalls()
+	case p.judgesFiles:
+		all = append(handler.FileCalls(), handler.RestrictCalls...)
 	case !p.guardsAttributes:
 		return nil
 	}
@@ -81,10 +83,9 @@ var missingAttributes = []string{"setxattrat", "removexattrat"}
 
 // missingFiles answer ENOSYS where the supervisor judges files. The flags of openat2 lie in
 // memory, and callers fall back to openat. A task that has restricted itself further could
-// have the supervisor do what it may not: so none can, and programs do without, as on a
-// kernel that has no Landlock.
-var missingFiles = append([]string{"openat2",
-	"landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"}, missingAttributes...)
+// have the supervisor do what it may not: so where it does that from the start none can, and
+// programs do without, as on a kernel that has no Landlock; see [handler.Files.Restrict].
+var missingFiles = append([]string{"openat2"}, missingAttributes...)
 
 // startFiles makes what the calls that take a path are carried out with.
 func (s *Sandbox) startFiles() error {
@@ -135,16 +136,19 @@ func (s *Sandbox) fileHandlers(hs map[int32]notify.Handler) {
 	if len(names) == 0 {
 		return
 	}
-	files := &handler.Files{Broker: s.broker, Denials: s.denials, Timeout: s.verdicts.tick(), Log: s.logf}
+	s.files = &handler.Files{Broker: s.broker, Denials: s.denials, Timeout: s.verdicts.tick(), Log: s.logf}
 	if s.plan.judges(fileEvent) {
-		files.Judge = s.judgeOpen
+		s.files.Judge = s.judgeOpen
 	}
 	for _, name := range names {
 		nr, _ := bpf.Number(bpf.NativeArch(), name)
-		hs[int32(nr)] = files.Handler(name)
+		hs[int32(nr)] = s.files.Handler(name)
+		if slices.Contains(handler.RestrictCalls, name) {
+			hs[int32(nr)] = s.files.Restrict
+		}
 	}
 	if s.plan.judgesFiles {
-		s.exec.Guard = files
+		s.exec.Guard = s.files
 	}
 }
 
@@ -173,7 +177,7 @@ func (s *Sandbox) denyLater(path string) error {
 	if err := s.broker.Ready(); err != nil {
 		return err
 	}
-	if err := s.denials.Deny(path); err != nil {
+	if err := s.files.Deny(path); err != nil {
 		return fmt.Errorf("%s: %w", quote(path), err)
 	}
 	return nil

@@ -138,6 +138,8 @@ func (p *Plan) compileFilter(policy *Policy) error {
 	var missing []string
 	p.trapped = append(p.trapped, p.trappedFiles()...)
 	switch {
+	case p.needsFiles:
+		missing = slices.Concat(missingFiles, handler.RestrictCalls, []string{"landlock_add_rule"})
 	case p.judgesFiles:
 		missing = missingFiles
 	case p.guardsAttributes:

@@ -37,6 +37,7 @@ type Sandbox struct {
 	verdicts *dispatcher
 	broker   *broker.Broker  // nil unless files are judged
 	denials  *broker.Denials // the same
+	files    *handler.Files  // the same
 	records  *records
 	network  *handler.Net // nil unless the supervisor connects
 	terminal *terminal    // nil unless interactive

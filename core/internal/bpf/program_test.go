@@ -238,7 +238,7 @@ func TestDeterministic(t *testing.T) {
 }
 
 func TestString(t *testing.T) {
-	p := compile(t, Spec{Arch: X86_64, Trap: []string{"execve"}, InetStream: true})
+	p := compile(t, Spec{Arch: X86_64, Trap: []string{"execve", "sendmsg"}, InetStream: true})
 	dump := p.String()
 	if lines := strings.Count(dump, "  return ") + strings.Count(dump, "  if ") + strings.Count(dump, "  load ") +
 		strings.Count(dump, "  and ") + strings.Count(dump, "  goto "); lines != p.Len() {

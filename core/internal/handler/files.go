@@ -24,9 +24,43 @@ type Files struct {
 	Timeout time.Duration
 	Log     func(format string, args ...any)
 
-	mu      sync.Mutex // guards what follows
-	working int
-	queue   []func()
+	mu         sync.Mutex // guards what follows
+	working    int
+	queue      []func()
+	restricted bool // a task has restricted itself, or is about to
+}
+
+// RestrictCalls are those of Landlock that [Files.Restrict] answers.
+var RestrictCalls = []string{"landlock_create_ruleset", "landlock_restrict_self"}
+
+// Restrict is the [notify.Handler] of calls by which a task restricts itself further than the
+// sandbox does. What such a task may not do could be done for it, so that is one or the
+// other: while nothing is denied, tasks may, and nothing can be denied from then on.
+func (f *Files) Restrict(r *notify.Request) {
+	f.mu.Lock()
+	denied := f.Denials.Any()
+	f.restricted = f.restricted || !denied && r.Data.Nr == unix.SYS_LANDLOCK_RESTRICT_SELF
+	f.mu.Unlock()
+	switch {
+	case !r.Claim():
+	case denied:
+		r.AnswerClaimed(0, unix.ENOSYS) // as by a kernel without Landlock
+	default:
+		r.ContinueClaimed()
+	}
+}
+
+// ErrRestricted says why nothing can be denied.
+var ErrRestricted = errors.New("a task has restricted itself with Landlock, so its calls can't be carried out for it")
+
+// Deny adds a path to the denials.
+func (f *Files) Deny(path string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.restricted {
+		return ErrRestricted
+	}
+	return f.Denials.Deny(path)
 }
 
 // maxWorking bounds the goroutines, and with them the threads that may hang in the memory
