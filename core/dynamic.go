@@ -3,7 +3,6 @@ package core
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"path"
 	"slices"
@@ -17,7 +16,7 @@ import (
 const (
 	// MaxAddresses is the length of a list of addresses.
 	MaxAddresses   = 1024
-	maxPIDs        = 1024
+	maxLists       = 1024 // of processes
 	maxDeniedPaths = 1024
 	maxPID         = 1 << 22 // pids are below it: proc_sys_kernel(5), pid_max
 )
@@ -40,6 +39,8 @@ type dynamic struct {
 // enforcers carry out a limit that was lowered: it is in force when they return, or holds
 // for what anybody does who was answered after that. nil is nobody, in tests.
 type enforcers struct {
+	reachable        func() error // nil: every address is judged, so that the lists count
+	mark             func(pid uint32, choose func(now listMark) (listMark, error)) error
 	enforceMemory    func(bytes uint64) error
 	enforceProcesses func(n uint32) error
 	enforceDeny      func(path string) error
@@ -49,8 +50,8 @@ type enforcers struct {
 type dynamicState struct {
 	ceiling    []netip.Prefix // what may be reached at the start; IPv4 as such, not mapped
 	restricted bool
-	only       addrSet            // all that may be reached, once restricted
-	pids       map[uint32]addrSet // all that a process may reach, besides
+	only       addrSet   // all that may be reached, once restricted
+	lists      []addrSet // all that a process of a mark may reach, besides
 	memory     limit
 	processes  limit
 	denied     []string // paths, sorted
@@ -112,14 +113,18 @@ func parseAddrs(texts []string) (addrSet, error) {
 	return slices.Compact(set), nil
 }
 
-// reaches reports whether the process may reach the address. The static rules, which know
+// reaches reports whether a process of the mark may reach the address. The static rules, which know
 // ports and protocols, are asked besides.
-func (s *dynamicState) reaches(pid uint32, a netip.Addr) bool {
-	if a.Zone() != "" {
+func (s *dynamicState) reaches(mark listMark, a netip.Addr) bool {
+	if a.Zone() != "" || mark > listMark(len(s.lists)) {
 		return false // no list can name it
 	}
 	a = a.Unmap()
-	only, restricted := s.pids[pid]
+	var only addrSet
+	restricted := mark > 0
+	if restricted {
+		only = s.lists[mark-1]
+	}
 	return slices.ContainsFunc(s.ceiling, func(p netip.Prefix) bool { return p.Contains(a) }) &&
 		(!s.restricted || s.only.contains(a)) && (!restricted || only.contains(a))
 }
@@ -127,10 +132,13 @@ func (s *dynamicState) reaches(pid uint32, a netip.Addr) bool {
 // restrictNetwork replaces what may be reached. A list that is wrong closes the network,
 // until one that is right.
 func (d *dynamic) restrictNetwork(ips []string) error {
-	addrs, err := parseAddrs(ips)
+	addrs, wrong := parseAddrs(ips)
 	return d.change(func(s *dynamicState) error {
+		if err := d.judged(); err != nil {
+			return err
+		}
 		s.restricted, s.only = true, addrs
-		return err
+		return wrong
 	})
 }
 
@@ -139,63 +147,55 @@ func (d *dynamic) restrictNetwork(ips []string) error {
 // state, and only a wrong list is told.
 func (d *dynamic) grantNetwork(ips []string) error {
 	_, err := parseAddrs(ips)
-	return err
+	return errors.Join(err, d.judged())
 }
 
-// restrictPIDNetwork replaces what one process may reach, of what all may. Whether there
-// is such a process in the sandbox is for the caller to know.
+// judged says why what may be reached can't be restricted; nil: it can.
+func (d *dynamic) judged() error {
+	if d.reachable == nil {
+		return nil
+	}
+	return d.reachable()
+}
+
+// restrictPIDNetwork replaces what one process, and those that it starts from then on, may
+// reach, of what all may.
 func (d *dynamic) restrictPIDNetwork(pid uint32, ips []string) error {
 	if pid == 0 || pid >= maxPID {
 		return fmt.Errorf("%d is not a process id", pid)
 	}
-	addrs, err := parseAddrs(ips)
+	addrs, wrong := parseAddrs(ips)
 	return d.change(func(s *dynamicState) error {
-		if full := s.setPID(pid, addrs); full != nil {
-			return full
+		if err := d.judged(); err != nil {
+			return err
 		}
-		return err
-	})
-}
-
-func (s *dynamicState) setPID(pid uint32, addrs addrSet) error {
-	if _, known := s.pids[pid]; !known && len(s.pids) >= maxPIDs {
-		return fmt.Errorf("%d processes have lists of their own already, which is the most", maxPIDs)
-	}
-	pids := maps.Clone(s.pids)
-	if pids == nil {
-		pids = map[uint32]addrSet{}
-	}
-	pids[pid] = addrs
-	s.pids = pids
-	return nil
-}
-
-// inherit gives a new process its parent's list, which it would shed by a fork otherwise.
-// It is to be called before the child runs; with an error the child may not. An exec
-// keeps the list.
-func (d *dynamic) inherit(parent, child uint32) error {
-	if len(d.state.Load().pids) == 0 {
-		return nil // most processes of most sandboxes
-	}
-	return d.change(func(s *dynamicState) error {
-		if addrs, ok := s.pids[parent]; ok {
-			return s.setPID(child, addrs)
+		// The list is there before any process has its mark.
+		if err := d.mark(pid, func(now listMark) (listMark, error) { return d.addList(s, addrs, now) }); err != nil {
+			return err
 		}
-		return nil
+		return wrong
 	})
 }
 
-// forget is to be called when a process was reaped and its number can be another's.
-func (d *dynamic) forget(pid uint32) {
-	if _, ok := d.state.Load().pids[pid]; !ok {
-		return
+// addList returns the mark of the list, for a process that has the mark now: marks only
+// rise. d.mu is held.
+func (d *dynamic) addList(s *dynamicState, addrs addrSet, now listMark) (listMark, error) {
+	for i, list := range s.lists {
+		if m := listMark(i + 1); m >= now && slices.Equal(list, addrs) {
+			return m, nil
+		}
 	}
-	_ = d.change(func(s *dynamicState) error {
-		s.pids = maps.Clone(s.pids)
-		delete(s.pids, pid)
-		return nil
-	})
+	if len(s.lists) >= maxLists {
+		return 0, fmt.Errorf("there are %d lists of addresses for processes already, which is the most", maxLists)
+	}
+	s.lists = append(slices.Clip(s.lists), addrs)
+	d.state.Store(s) // whoever sees the mark sees the list
+	return listMark(len(s.lists)), nil
 }
+
+// listMark is what a process is marked with that has a list of its own; 0 is none. Its
+// children have its mark, and nothing that a process does changes it.
+type listMark uint64
 
 // limit is a number that can only fall, if there is one.
 type limit struct {

@@ -36,6 +36,8 @@ func play(t *testing.T, ops []byte) {
 		c.addrs = append(c.addrs, netip.PrefixFrom(a, a.BitLen()))
 		m.start[text], m.set[text] = true, true
 	}
+	kernel := processTable{}
+	c.enforcers = kernel.enforcers()
 	d := newDynamic(c)
 	for len(ops) >= 3 {
 		op, x, y := ops[0], ops[1], ops[2]
@@ -72,13 +74,17 @@ func play(t *testing.T, ops []byte) {
 			err = d.restrictPIDNetwork(pid, ips)
 			m.pids[pid] = want
 		case 3:
-			wrong = d.inherit(pid, uint32(x%3+1)) != nil
-			if list, ok := m.pids[pid]; ok {
-				m.pids[uint32(x%3+1)] = list
+			wrong = false
+			child := uint32(x%3 + 1)
+			kernel[child] = kernel[pid]
+			list := m.pids[pid]
+			delete(m.pids, child)
+			if list != nil {
+				m.pids[child] = list
 			}
 		case 4:
 			wrong = false
-			d.forget(pid)
+			delete(kernel, pid) // its number can be another's
 			delete(m.pids, pid)
 		case 5:
 			wrong, err = false, d.restrictMaxMemory(uint64(x%10))
@@ -106,7 +112,7 @@ func play(t *testing.T, ops []byte) {
 			for _, text := range worldAddrs {
 				list, ok := m.pids[pid]
 				want := m.start[text] && m.set[text] && (!ok || list[text])
-				if got := s.reaches(pid, netip.MustParseAddr(text)); got != want {
+				if got := s.reaches(kernel[pid], netip.MustParseAddr(text)); got != want {
 					t.Fatalf("op %d %d %d: process %d reaches %s: %t", op, x, y, pid, text, got)
 				}
 			}

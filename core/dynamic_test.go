@@ -12,6 +12,22 @@ import (
 // everywhere is the ceiling of a policy that names no address.
 var everywhere = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 
+// processTable has the marks of processes, as the kernel does.
+type processTable map[uint32]listMark
+
+func (k processTable) enforcers() enforcers {
+	return enforcers{mark: func(pid uint32, choose func(listMark) (listMark, error)) error {
+		m, err := choose(k[pid])
+		if err == nil && m < k[pid] {
+			err = fmt.Errorf("the mark of process %d falls from %d to %d", pid, k[pid], m)
+		}
+		if err == nil {
+			k[pid] = m
+		}
+		return err
+	}}
+}
+
 func TestDynamicAddresses(t *testing.T) {
 	list := func(ips ...string) []string { return ips }
 	restrict := func(ips ...string) func(*dynamic) error {
@@ -28,7 +44,8 @@ func TestDynamicAddresses(t *testing.T) {
 		name       string
 		ceiling    []netip.Prefix
 		steps      []func(*dynamic) error
-		fails      string // the last step, with this
+		fork       [2]uint32 // after the first step, the parent and the child
+		fails      string    // the last step, with this
 		yes, no    []string
 		asked      uint32 // the process
 		nobodyElse bool
@@ -60,20 +77,23 @@ func TestDynamicAddresses(t *testing.T) {
 		{name: "a process, right again", ceiling: everywhere, steps: []func(*dynamic) error{pid(7, "x"), pid(7, "10.0.0.1")}, asked: 7, yes: list("10.0.0.1"), no: list("10.0.0.2")},
 		{name: "no process", ceiling: everywhere, steps: []func(*dynamic) error{pid(0, "10.0.0.1")}, fails: "0 is not a process id", yes: list("10.0.0.2")},
 		{name: "no such process", ceiling: everywhere, steps: []func(*dynamic) error{pid(1<<22, "10.0.0.1")}, fails: "4194304 is not a process id", asked: 1 << 22, yes: list("10.0.0.2")},
-		{name: "a fork", ceiling: everywhere, steps: []func(*dynamic) error{pid(7, "10.0.0.1"), func(d *dynamic) error { return d.inherit(7, 8) }}, asked: 8,
+		{name: "a fork", ceiling: everywhere, fork: [2]uint32{7, 8}, steps: []func(*dynamic) error{pid(7, "10.0.0.1")}, asked: 8,
 			yes: list("10.0.0.1"), no: list("10.0.0.2")},
-		{name: "a fork of another", ceiling: everywhere, steps: []func(*dynamic) error{pid(7, "10.0.0.1"), func(d *dynamic) error { return d.inherit(9, 8) }}, asked: 8,
+		{name: "a fork of another", ceiling: everywhere, fork: [2]uint32{9, 8}, steps: []func(*dynamic) error{pid(7, "10.0.0.1")}, asked: 8,
 			yes: list("10.0.0.1", "10.0.0.2")},
-		{name: "a fork is not its parent", ceiling: everywhere, steps: []func(*dynamic) error{pid(7, "10.0.0.1"), func(d *dynamic) error { return d.inherit(7, 8) }, pid(7, "10.0.0.2")}, asked: 8,
+		{name: "a fork is not its parent", ceiling: everywhere, fork: [2]uint32{7, 8}, steps: []func(*dynamic) error{pid(7, "10.0.0.1"), pid(7, "10.0.0.2")}, asked: 8,
 			yes: list("10.0.0.1"), no: list("10.0.0.2")},
-		{name: "an end", ceiling: everywhere, steps: []func(*dynamic) error{pid(7, "10.0.0.1"), func(d *dynamic) error { d.forget(8); d.forget(7); return nil }}, asked: 7, yes: list("10.0.0.2")},
 		{name: "too many", ceiling: everywhere, steps: []func(*dynamic) error{restrict(slices.Repeat(list("10.0.0.1"), MaxAddresses+1)...)}, fails: "more than 1024", no: list("10.0.0.1")},
 		{name: "just enough", ceiling: everywhere, steps: []func(*dynamic) error{restrict(slices.Repeat(list("10.0.0.1"), MaxAddresses)...)}, yes: list("10.0.0.1"), no: list("10.0.0.2")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := newDynamic(ceilings{addrs: c.ceiling})
+			k := processTable{}
+			d := newDynamic(ceilings{addrs: c.ceiling, enforcers: k.enforcers()})
 			for i, step := range c.steps {
 				err := step(d)
+				if i == 0 {
+					k[c.fork[1]] = k[c.fork[0]]
+				}
 				if i == len(c.steps)-1 && (err == nil) != (c.fails == "") || err != nil && !strings.Contains(err.Error(), c.fails) {
 					t.Errorf("step %d: %v, want %q", i, err, c.fails)
 				}
@@ -82,13 +102,13 @@ func TestDynamicAddresses(t *testing.T) {
 			for want, addrs := range map[bool][]string{true: c.yes, false: c.no} {
 				for _, text := range addrs {
 					a := netip.MustParseAddr(text)
-					if s.reaches(c.asked, a) != want {
+					if s.reaches(k[c.asked], a) != want {
 						t.Errorf("%s is reached: %t", text, !want)
 					}
-					if s.reaches(c.asked, a.WithZone("lo")) && a.Is6() {
+					if s.reaches(k[c.asked], a.WithZone("lo")) && a.Is6() {
 						t.Errorf("%s in a zone is reached", text)
 					}
-					if c.nobodyElse && !s.reaches(c.asked+1, a) {
+					if c.nobodyElse && !s.reaches(k[c.asked+1], a) {
 						t.Errorf("another process does not reach %s", text)
 					}
 				}
@@ -113,32 +133,30 @@ func TestDynamicRefusesAddresses(t *testing.T) {
 }
 
 func TestDynamicProcessesAreBounded(t *testing.T) {
-	d := newDynamic(ceilings{addrs: everywhere})
-	for pid := range uint32(maxPIDs) {
-		if err := d.restrictPIDNetwork(pid+1, nil); err != nil {
+	k := processTable{}
+	d := newDynamic(ceilings{addrs: everywhere, enforcers: k.enforcers()})
+	list := func(i uint32) []string { return []string{fmt.Sprintf("10.0.%d.%d", i>>8, i&255)} }
+	for i := range uint32(maxLists) {
+		if err := d.restrictPIDNetwork(i+1, list(i)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	before := d.state.Load()
-	full := uint32(maxPIDs + 1)
-	if err := d.restrictPIDNetwork(full, nil); err == nil {
-		t.Error("one too many")
+	full := uint32(maxLists + 1)
+	if err := d.restrictPIDNetwork(full, nil); err == nil || !strings.Contains(err.Error(), "which is the most") {
+		t.Errorf("one too many: %v", err)
 	}
-	if err := d.inherit(1, full); err == nil {
-		t.Error("one too many by a fork: it would be free")
+	if err := d.restrictPIDNetwork(full, list(7)); err != nil || k[full] != k[8] {
+		t.Errorf("a list that is there: %v, mark %d", err, k[full])
 	}
-	if err := d.inherit(full, full+1); err != nil {
-		t.Errorf("a process without a list forks: %v", err)
+	if err := d.restrictPIDNetwork(full, list(6)); err == nil || k[full] != k[8] {
+		t.Errorf("a mark would fall: %v, mark %d", err, k[full])
 	}
-	if err := d.restrictPIDNetwork(1, []string{"::1"}); err != nil {
-		t.Errorf("one that is known: %v", err)
+	if err := d.restrictPIDNetwork(full, list(8)); err != nil || k[full] != k[9] {
+		t.Errorf("a later list that is there: %v, mark %d", err, k[full])
 	}
-	d.forget(2)
-	if err := d.inherit(1, full); err != nil || !d.state.Load().reaches(full, netip.MustParseAddr("::1")) {
-		t.Errorf("after an end: %v", err)
-	}
-	if len(before.pids) != maxPIDs || len(before.pids[1]) != 0 {
-		t.Error("a state that was published has changed")
+	if len(before.lists) != maxLists || d.state.Load().reaches(maxLists+1, netip.MustParseAddr("10.0.0.1")) {
+		t.Error("a state that was published has changed, or a mark without a list reaches something")
 	}
 }
 
@@ -261,7 +279,7 @@ func TestDynamicAtOnce(t *testing.T) {
 				default:
 				}
 				s := d.state.Load()
-				if s.reaches(1, one) == s.reaches(1, other) {
+				if s.reaches(0, one) == s.reaches(0, other) {
 					t.Errorf("both or none: %v", s.only)
 					return
 				}
@@ -285,14 +303,6 @@ func TestDynamicAtOnce(t *testing.T) {
 			if err := d.restrictMaxMemory(changes - 1 - i); err != nil {
 				t.Error(err)
 			}
-		}
-	})
-	writing.Go(func() {
-		for i := range uint32(changes) {
-			if err := d.inherit(1, i+2); err != nil {
-				t.Error(err)
-			}
-			d.forget(i + 2)
 		}
 	})
 	for writer := range 2 {

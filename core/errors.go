@@ -16,16 +16,6 @@ type unsupported string
 func (e unsupported) Error() string        { return string(e) }
 func (e unsupported) Is(target error) bool { return target == ErrNotSupported }
 
-// ErrNotBuilt is what errors.Is finds in every error of a [Context] about an effect that
-// this library does not carry out yet.
-var ErrNotBuilt = errors.New("not built yet")
-
-// notBuilt is what an effect that is not built needs.
-type notBuilt string
-
-func (e notBuilt) Error() string        { return "not built yet: it needs " + string(e) }
-func (e notBuilt) Is(target error) bool { return target == ErrNotBuilt }
-
 // FieldError is one fault of a policy.
 type FieldError struct {
 	Field   string // as policy.md names it

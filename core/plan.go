@@ -34,7 +34,8 @@ type Plan struct {
 	argvWeak      bool // an exec that can't be protected is judged without its argv
 	argvOpen      bool // … which none can be under this policy
 
-	net netPlan
+	net       netPlan
+	marksOpen bool // a process may change the limits that marks are
 
 	degradable, disabled []Protection // sorted
 	scopeSignal          bool         // the child's domain scopes signals
@@ -96,6 +97,7 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 		cores:         sortedSet(p.CPUCores),
 	}
 	plan.maxProcesses, plan.maxMemory = copied(p.MaxProcesses), copied(p.MaxMemory)
+	plan.marksOpen = slices.Contains(p.ExtraAllowSyscalls, "prlimit64")
 	plan.maxCPU, plan.numCPUs = copied(p.MaxCPU), copied(p.NumCPUs)
 	plan.termGrace = p.TermGrace
 	plan.maxOpenFiles = copied(p.MaxOpenFiles)
@@ -166,6 +168,7 @@ func (p *Plan) compileFilter(policy *Policy) error {
 		InetUDP:    p.net.udp,
 		InetPing:   p.net.icmp,
 		OwnFiles:   p.net.onBehalf && p.exposed(),
+		KeepMarks:  p.net.onBehalf && p.policyFn != nil,
 		CountTasks: p.maxProcesses != nil,
 	})
 	if err != nil {

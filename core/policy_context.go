@@ -13,74 +13,60 @@ import (
 // A method that fails during the call has denied the event that the function decides,
 // whatever the function returns, and put the error into the result's log: a function that
 // takes something for restricted can't go on allowing. After the call each changes nothing
-// and fails with [ErrReturned], which is logged too while the run goes on. The effects
-// of some are not built yet: these fail, and errors.Is finds [ErrNotBuilt] in the error.
+// and fails with [ErrReturned], which is logged too while the run goes on.
 type Context struct {
-	live    *dynamic
-	logf    func(string, ...any) // does not keep the run: a binding keeps contexts
-	unbuilt map[effect]string
+	live *dynamic
+	logf func(string, ...any) // does not keep the run: a binding keeps contexts
 
 	mu     sync.Mutex // guards what follows
 	open   bool       // the function has not returned
 	failed bool       // … and has to deny
 }
 
-// effect is what has to be enforced for some methods of a Context.
-type effect int
-
-const (
-	byAddress effect = iota
-	maxMemory
-	maxProcesses
-	byPath
-)
-
-// unbuilt are the effects that are not enforced yet, with what they need. Who builds one
-// takes its line out, and gives the sandbox's [dynamic] its ceiling.
-var unbuilt = map[effect]string{
-	byAddress: "network rules by address",
-}
+// What these three say is asked at each connect and each datagram that names an address.
+// Connections that are there go on. They fail where such calls are not trapped, as
+// PolicyEvents names none.
 
 // RestrictNetwork leaves the exact IP addresses of the list to reach, of those that the
 // policy lets be reached, in place of a list before. No GrantNetwork adds to it. An empty
 // list closes the network; so does one that is wrong, until one that is right.
 func (c *Context) RestrictNetwork(ips []string) error {
-	return c.change("restrict_network", byAddress, func(d *dynamic) error { return d.restrictNetwork(ips) })
+	return c.change("restrict_network", func(d *dynamic) error { return d.restrictNetwork(ips) })
 }
 
 // GrantNetwork adds addresses of those that the policy lets be reached. After a
 // RestrictNetwork it is ignored.
 func (c *Context) GrantNetwork(ips []string) error {
-	return c.change("grant_network", byAddress, func(d *dynamic) error { return d.grantNetwork(ips) })
+	return c.change("grant_network", func(d *dynamic) error { return d.grantNetwork(ips) })
 }
 
-// RestrictPIDNetwork is RestrictNetwork for one process and those that it starts from then
-// on. What the sandbox may not reach, it may not either.
+// RestrictPIDNetwork is RestrictNetwork for one process of the sandbox and those that it
+// starts from then on. What the sandbox may not reach, it may not either.
 func (c *Context) RestrictPIDNetwork(pid uint32, ips []string) error {
-	return c.change("restrict_pid_network", byAddress, func(d *dynamic) error { return d.restrictPIDNetwork(pid, ips) })
+	return c.change("restrict_pid_network", func(d *dynamic) error { return d.restrictPIDNetwork(pid, ips) })
 }
 
 // RestrictMaxMemory lowers the policy's max_memory; more than it is now changes nothing.
 // Without one it is an error. When it returns, who was above the new limit is dead.
 func (c *Context) RestrictMaxMemory(bytes uint64) error {
-	return c.change("restrict_max_memory", maxMemory, func(d *dynamic) error { return d.restrictMaxMemory(bytes) })
+	return c.change("restrict_max_memory", func(d *dynamic) error { return d.restrictMaxMemory(bytes) })
 }
 
 // RestrictMaxProcesses does the same to max_processes. 0 is no new process.
 func (c *Context) RestrictMaxProcesses(n uint32) error {
-	return c.change("restrict_max_processes", maxProcesses, func(d *dynamic) error { return d.restrictMaxProcesses(n) })
+	return c.change("restrict_max_processes", func(d *dynamic) error { return d.restrictMaxProcesses(n) })
 }
 
 // DenyPath makes what lies at the path and beneath it fail with EACCES. The path is
 // absolute, without "..", and bytes.
 func (c *Context) DenyPath(path string) error {
-	return c.change("deny_path", byPath, func(d *dynamic) error { return d.denyPath(path) })
+	return c.change("deny_path", func(d *dynamic) error { return d.denyPath(path) })
 }
 
 // AllowPath undoes a DenyPath of the same path, and nothing else: a path that was not
 // denied so stays as it is.
 func (c *Context) AllowPath(path string) error {
-	return c.change("allow_path", byPath, func(d *dynamic) error { return d.allowPath(path) })
+	return c.change("allow_path", func(d *dynamic) error { return d.allowPath(path) })
 }
 
 // Fail denies the event as a method that fails does. It is for bindings, in which a call
@@ -105,16 +91,12 @@ func (c *Context) fail(why error) {
 // ErrReturned says that a [Context] is of a call that is over.
 var ErrReturned = errors.New("the callback of this context has returned")
 
-func (c *Context) change(method string, e effect, f func(*dynamic) error) error {
+func (c *Context) change(method string, f func(*dynamic) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	err := ErrReturned
 	if c.open {
-		if needs, ok := c.unbuilt[e]; ok {
-			err = notBuilt(needs)
-		} else {
-			err = f(c.live)
-		}
+		err = f(c.live)
 	}
 	if err == nil {
 		return nil

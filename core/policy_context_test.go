@@ -20,37 +20,13 @@ var calls = map[string]func(*Context) error{
 	"allow_path":             func(c *Context) error { return c.AllowPath("/b") },
 }
 
-// nothingBuilt is a table of its own, so that the tests outlive the lines of the real one.
-var nothingBuilt = map[effect]string{byAddress: "this", maxMemory: "this", maxProcesses: "this", byPath: "this"}
-
 // journal is a log.
 type journal []string
 
 func (j *journal) logf(format string, args ...any) { *j = append(*j, fmt.Sprintf(format, args...)) }
 
 func withLimits() *dynamic {
-	return newDynamic(ceilings{addrs: everywhere, memory: limit{100, true}, processes: limit{100, true}})
-}
-
-func TestContextSaysWhatIsNotBuilt(t *testing.T) {
-	for name, call := range calls {
-		var log journal
-		c := &Context{live: withLimits(), logf: log.logf, unbuilt: nothingBuilt, open: true}
-		before := c.live.state.Load()
-		err := call(c)
-		if !errors.Is(err, ErrNotBuilt) || !strings.HasPrefix(err.Error(), name+": not built yet: it needs this") {
-			t.Errorf("%s: %v", name, err)
-		}
-		if c.live.state.Load() != before {
-			t.Errorf("%s has changed the state", name)
-		}
-		if len(log) != 1 || log[0] != err.Error()+", which denies the event" {
-			t.Errorf("%s: %q", name, log)
-		}
-		if v := c.close(Allow); v != Deny {
-			t.Errorf("%s: the verdict is %d", name, v)
-		}
-	}
+	return newDynamic(ceilings{enforcers: processTable{}.enforcers(), addrs: everywhere, memory: limit{100, true}, processes: limit{100, true}})
 }
 
 func TestContextWithEffects(t *testing.T) {
@@ -77,22 +53,6 @@ func TestContextWithEffects(t *testing.T) {
 	}
 	if v := c.close(Audit); v != Audit || log != nil {
 		t.Errorf("the verdict is %d, the log %q", v, log)
-	}
-}
-
-// Each effect is switched by itself.
-func TestContextEffectsAreSwitchedOneByOne(t *testing.T) {
-	for e := range nothingBuilt {
-		built := 0
-		for _, call := range calls {
-			c := &Context{live: withLimits(), logf: new(journal).logf, unbuilt: map[effect]string{e: "it"}, open: true}
-			if call(c) == nil {
-				built++
-			}
-		}
-		if want := map[effect]int{byAddress: 4, maxMemory: 6, maxProcesses: 6, byPath: 5}[e]; built != want {
-			t.Errorf("without %d, %d methods have their effects, want %d", e, built, want)
-		}
 	}
 }
 
@@ -143,7 +103,7 @@ func TestFailedCallDenies(t *testing.T) {
 	p := policy()
 	p.PolicyFn = func(ev *Event, ctx *Context) Verdict {
 		for _, old := range kept {
-			if err := old.DenyPath("/"); err == nil || errors.Is(err, ErrNotBuilt) {
+			if err := old.DenyPath("/"); !errors.Is(err, ErrReturned) {
 				t.Errorf("a context of an event before: %v", err)
 			}
 		}

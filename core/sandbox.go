@@ -39,6 +39,7 @@ type Sandbox struct {
 	denials  *broker.Denials // the same
 	files    *handler.Files  // the same
 	records  *records
+	reach    *reach       // by the rules, names resolved
 	network  *handler.Net // nil unless the supervisor connects
 	terminal *terminal    // nil unless interactive
 
@@ -131,7 +132,7 @@ func (p *Plan) RunInteractive(cmd Command) (int, error) {
 // launch does all but the collecting. Only a background run is parked before its
 // exec.
 func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
-	s := &Sandbox{plan: p, collector: by, command: -1, done: -1, epoll: -1, execEnd: -1, onClose: cmd.OnClose}
+	s := &Sandbox{plan: p, reach: p.net.reach, collector: by, command: -1, done: -1, epoll: -1, execEnd: -1, onClose: cmd.OnClose}
 	s.out, s.errs = newStream(), newStream()
 	park := by == background
 	if s.onClose == nil {

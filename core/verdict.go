@@ -52,7 +52,7 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 
 // ceilings are what a PolicyFn may lower, and who enforces it then.
 func (s *Sandbox) ceilings() ceilings {
-	c := ceilings{enforcers: enforcers{s.warden.RestrictMemory, s.warden.LimitProcesses, s.denyLater, s.allowLater}}
+	c := ceilings{addrs: s.reach.networks(), enforcers: enforcers{s.networkJudged, s.markProcess, s.warden.RestrictMemory, s.warden.LimitProcesses, s.denyLater, s.allowLater}}
 	if s.plan.maxProcesses != nil {
 		c.processes = limit{uint64(*s.plan.maxProcesses), true}
 	}
@@ -109,7 +109,7 @@ func (s *Sandbox) newNetwork() *handler.Net {
 		h.Asks[name] = s.plan.judges(name)
 	}
 	h.Permits = func(p handler.Protocol, to netip.AddrPort, tid uint32) bool {
-		return s.plan.net.reach.permits(netProtocol(p), to.Addr(), to.Port())
+		return s.permits(netProtocol(p), to, tid)
 	}
 	return h
 }
@@ -261,7 +261,7 @@ func (d *dispatcher) call(q *question) (v Verdict) {
 			d.expire(q, "policy_fn has not answered in %v about %s", d.timeout, ev.brief())
 		})()
 	}
-	ctx := &Context{live: d.live, logf: d.logf, unbuilt: unbuilt, open: true}
+	ctx := &Context{live: d.live, logf: d.logf, open: true}
 	defer func() { v = ctx.close(v) }()
 	return d.fn(ev, ctx)
 }

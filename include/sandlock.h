@@ -159,9 +159,8 @@ typedef void (*sandlock_policy_callback_t)(void *user_data, const sandlock_event
  * is in force from the next decision on, of any task of the run, and until the run is
  * over. Nothing becomes wider than the built policy, and no grant undoes a restriction.
  *
- * Of these, sandlock_ctx_restrict_max_memory and sandlock_ctx_restrict_max_processes work.
- * What carries out the others (network rules by address, denied paths) is not built yet, so
- * they fail and change nothing.
+ * What they say of the network is asked at each connect; connections that are there go on.
+ * They fail in a run in which connects are not trapped, as policy_events does not name them.
  *
  * They return nothing. After a call sandlock_last_error() is "" if it succeeded. If it
  * failed, that says why, so does a line of the result's log, and the event that ctx was
@@ -188,7 +187,8 @@ void sandlock_ctx_restrict_max_memory(sandlock_ctx_t *ctx, uint64_t bytes);
 /* The same with max_processes; 0: no new process. */
 void sandlock_ctx_restrict_max_processes(sandlock_ctx_t *ctx, uint32_t n);
 /* sandlock_ctx_restrict_network for the process pid, and those that it starts from then
- * on: they reach what this list and the run's both have. At most 1,024 processes. */
+ * on: they reach what this list and the run's both have. At most 1,024 different lists. A
+ * pid that is not of this sandbox is an error. */
 void sandlock_ctx_restrict_pid_network(sandlock_ctx_t *ctx, uint32_t pid, const char *const *ips, uint32_t count);
 /* Opening what lies at path or beneath it fails with EACCES. At most 1,024 paths. */
 void sandlock_ctx_deny_path(sandlock_ctx_t *ctx, const char *path);

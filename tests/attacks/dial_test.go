@@ -247,3 +247,60 @@ func TestDialCrowd(t *testing.T) {
 		t.Errorf("%d connections", n)
 	}
 }
+
+// What a callback has taken from a process stays taken from it and all that it starts.
+func TestRestrictedProcess(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		r := record(t)
+		for _, restricted := range []bool{true, false} {
+			p := policy()
+			p.NetAllow = []string{"tcp://*"}
+			p.PolicyFn = func(ev *core.Event, ctx *core.Context) core.Verdict {
+				if restricted && ev.Category == core.CategoryProcess {
+					if err := ctx.RestrictPIDNetwork(ev.PID, []string{"127.0.0.1"}); err != nil {
+						t.Error(err)
+					}
+				}
+				return core.Allow
+			}
+			p.PolicyEvents = []string{"execve", "connect"}
+			res := inside(t, p, victim("dial"), "shed", "127.0.0.1", "127.0.0.2", r.port)
+			got := attempts(string(res.Stdout))
+			if got["good"].result != 0 || got["orphan-good"].result != 0 || got["mark-read"].result != 0 || got["another-limit"].result != 0 || got["over"].result != 1 {
+				t.Errorf("restricted %t: %+v", restricted, got)
+			}
+			refused(t, got, []string{"mark-raise", "mark-lower", "mark-prlimit", "mark-dirty"}, syscall.EPERM)
+			conns := r.arrived(t)
+			if restricted {
+				refused(t, got, []string{"bad", "orphan-bad"}, syscall.EACCES)
+			}
+			if (conns["127.0.0.2"] == 0) != restricted || conns["127.0.0.1"] != 2 {
+				t.Errorf("restricted %t: %v", restricted, conns)
+			}
+		}
+	})
+}
+
+// What a callback says of the network holds from the next decision on, that about the
+// event which it decides included.
+func TestRestrictedNetwork(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		r := record(t)
+		for i, list := range [][]string{{}, {"127.0.0.1"}, {"127.0.0.2", "::ffff:127.0.0.1"}} {
+			p := policy()
+			p.NetAllow = []string{"tcp://*"}
+			p.PolicyEvents = []string{"connect"}
+			p.PolicyFn = func(ev *core.Event, ctx *core.Context) core.Verdict {
+				if err := ctx.RestrictNetwork(list); err != nil {
+					t.Error(err)
+				}
+				return core.Allow
+			}
+			inside(t, p, victim("dial"), "shed", "127.0.0.1", "127.0.0.2", r.port)
+			conns := r.arrived(t)
+			if want := []map[string]int{{}, {"127.0.0.1": 2}, {"127.0.0.1": 2, "127.0.0.2": 2}}[i]; fmt.Sprint(conns) != fmt.Sprint(want) {
+				t.Errorf("%q: %v", list, conns)
+			}
+		}
+	})
+}

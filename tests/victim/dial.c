@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -292,6 +293,45 @@ static void crowd(int open, int full, int tasks)
 	TRY("open", connect(fd, &a.any, len));
 }
 
+/* Tries to shed what its process may reach: by the limit that marks it, and by a child that
+ * loses its parents. */
+static void shed(const char *good, const char *bad, int port)
+{
+	union address a, b;
+	socklen_t len = fill(&a, good, port);
+	fill(&b, bad, port);
+	struct rlimit none = { RLIM_INFINITY, RLIM_INFINITY }, lower = { (1ull << 40) - 3, (1ull << 40) - 3 };
+	TRY("mark-raise", setrlimit(RLIMIT_LOCKS, &none));
+	TRY("mark-lower", setrlimit(RLIMIT_LOCKS, &lower));
+	TRY("mark-prlimit", prlimit(0, RLIMIT_LOCKS, &lower, NULL));
+	TRY("mark-dirty", syscall(SYS_setrlimit, 0xffffffff00000000ul | RLIMIT_LOCKS, &lower));
+	TRY("mark-read", prlimit(0, RLIMIT_LOCKS, NULL, &none));
+	TRY("another-limit", getrlimit(RLIMIT_SIGPENDING, &none) || setrlimit(RLIMIT_SIGPENDING, &none));
+	TRY("bad", connect(socket(AF_INET, SOCK_STREAM, 0), &b.any, len));
+	TRY("good", connect(socket(AF_INET, SOCK_STREAM, 0), &a.any, len));
+	int gone[2];
+	char c;
+	if (pipe(gone))
+		return;
+	pid_t child = fork();
+	if (child == 0) {
+		pid_t before = getpid();
+		if (fork() == 0) {
+			setsid();
+			while (getppid() == before)
+				sched_yield();
+			TRY("orphan-bad", connect(socket(AF_INET, SOCK_STREAM, 0), &b.any, len));
+			TRY("orphan-good", connect(socket(AF_INET, SOCK_STREAM, 0), &a.any, len));
+			_exit(0);
+		}
+		_exit(0);
+	}
+	close(gone[1]);
+	waitpid(child, NULL, 0);
+	if (read(gone[0], &c, 1) == 0) /* the orphan is over */
+		say("over", 1);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 3 && !strcmp(argv[1], "semantics"))
@@ -302,6 +342,8 @@ int main(int argc, char **argv)
 		race_descriptor(argv[2], atoi(argv[3]), atoi(argv[4]));
 	else if (argc > 4 && !strcmp(argv[1], "crowd"))
 		crowd(atoi(argv[2]), atoi(argv[3]), atoi(argv[4]));
+	else if (argc > 4 && !strcmp(argv[1], "shed"))
+		shed(argv[2], argv[3], atoi(argv[4]));
 	else
 		return 2;
 	return 0;

@@ -26,6 +26,7 @@ type Spec struct {
 	InetUDP    bool     // UDP sockets may be
 	InetPing   bool     // sockets that send ICMP echo requests and nothing else may be, icmp(7)
 	OwnFiles   bool     // a table of descriptors is shared by the threads of one process only
+	KeepMarks  bool     // the limit that the supervisor marks processes with stays as it is: RLIMIT_LOCKS
 	CountTasks bool     // whatever makes a process stops for the tracer (SECCOMP_RET_TRACE), which all tasks have
 }
 

@@ -132,7 +132,12 @@ func naiveRule(spec Spec, name string, args [6]uint64) uint32 {
 		return naivePrctl(word(0))
 	case "personality":
 		return unless(word(0) == 0xffffffff || word(0)&^0x60008 == 0, nEPERM)
+	case "setrlimit":
+		return unless(!spec.KeepMarks || word(0) != 10, nEPERM)
 	case "prlimit64":
+		if spec.KeepMarks && word(1) == 10 && args[2] != 0 {
+			return nEPERM
+		}
 		return unless(word(0) == 0 || args[2] == 0, nEPERM)
 	case "setpriority":
 		return unless(word(0) == 0 && word(1) == 0, nEPERM)

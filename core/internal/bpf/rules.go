@@ -27,6 +27,7 @@ var rules = map[string]rule{
 	"prctl":              {name: "prctl option", write: writePrctl},
 	"seccomp":            {name: "seccomp flags", write: writeSeccomp},
 	"personality":        {name: "personality", write: writePersonality},
+	"setrlimit":          {name: "mark", write: writeSetrlimit},
 	"prlimit64":          {name: "limits", write: writePrlimit, lift: true},
 	"setpriority":        {name: "own priority", write: writeOwn(unix.PRIO_PROCESS), lift: true},
 	"ioprio_set":         {name: "own I/O priority", write: writeOwn(ioprioWhoProcess), lift: true},
@@ -98,12 +99,38 @@ func writePersonality(c *compiler, pass label) {
 // getpid(2) can't be told from one for another process and gets EPERM.
 func writePrlimit(c *compiler, pass label) {
 	refuse := c.errno(unix.EPERM)
+	own := pass
+	if c.spec.KeepMarks {
+		own = c.label("own limit")
+	}
 	c.load(low(0))
-	c.ifEqual(0, pass, next)
+	c.ifEqual(0, own, next)
 	c.load(low(2)) // new_limit, an address
 	c.ifEqual(0, next, refuse)
 	c.load(high(2))
 	c.ifEqual(0, pass, refuse)
+	if c.spec.KeepMarks {
+		c.place(own)
+		c.load(low(1))
+		c.ifEqual(rlimitLocks, next, pass)
+		c.load(low(2))
+		c.ifEqual(0, next, refuse)
+		c.load(high(2))
+		c.ifEqual(0, pass, refuse)
+	}
+}
+
+// rlimitLocks is RLIMIT_LOCKS, which limits nothing: getrlimit(2).
+const rlimitLocks = 10
+
+// writeSetrlimit: see Spec.KeepMarks.
+func writeSetrlimit(c *compiler, pass label) {
+	if !c.spec.KeepMarks {
+		c.goTo(pass)
+		return
+	}
+	c.load(low(0))
+	c.ifEqual(rlimitLocks, c.errno(unix.EPERM), pass)
 }
 
 // ioprioWhoProcess is IOPRIO_WHO_PROCESS, linux/ioprio.h.

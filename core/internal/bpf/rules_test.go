@@ -126,6 +126,7 @@ func TestRules(t *testing.T) {
 		{"prlimit64", none, [6]uint64{1234, 7, 0, 0x7ffe0000}, ok},
 		{"prlimit64", none, [6]uint64{1234, 7, 0x7ffe0000}, refused},
 		{"prlimit64", none, [6]uint64{1234, 7, 1 << 32}, refused}, // an address whose low word is 0
+		{"setrlimit", none, [6]uint64{10, 0x7ffe0000}, ok},
 		{"setpriority", none, [6]uint64{unix.PRIO_PROCESS, 0, 5}, ok},
 		{"setpriority", none, [6]uint64{unix.PRIO_PROCESS, 1234, 5}, refused},
 		{"setpriority", none, [6]uint64{unix.PRIO_PGRP, 0, 5}, refused},

@@ -78,7 +78,7 @@ var tasksTable = []row{
 	{"capset", 126, 91, allowed, ""},
 	{"arch_prctl", 158, none, allowed, ""},
 	{"getrlimit", 97, 163, allowed, ""},
-	{"setrlimit", 160, 164, allowed, ""},
+	{"setrlimit", 160, 164, ruled, "all but the limit that marks a process"},
 	{"getrusage", 98, 165, allowed, ""},
 	{"times", 100, 153, allowed, ""},
 	{"sched_yield", 24, 124, allowed, ""},

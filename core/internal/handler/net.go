@@ -317,16 +317,14 @@ func (h *Net) judge(c *netCall, p Protocol, a address) unix.Errno {
 	if p == ICMP {
 		to = netip.AddrPortFrom(to.Addr(), 0)
 	}
-	if !h.Permits(p, to, c.r.TID) {
-		return unix.EACCES
+	permitted := h.Permits(p, to, c.r.TID)
+	if permitted && h.Asks[c.name] {
+		if errno := h.ask(c, to); errno != 0 {
+			return errno
+		}
+		permitted = h.Permits(p, to, c.r.TID)
 	}
-	if !h.Asks[c.name] {
-		return 0
-	}
-	if errno := h.ask(c, to); errno != 0 {
-		return errno
-	}
-	if !h.Permits(p, to, c.r.TID) {
+	if !permitted {
 		return unix.EACCES
 	}
 	if !c.r.Valid() {

@@ -62,8 +62,10 @@ class PolicyContext:
 
     A method that raises has denied the event, also if the ``policy_fn`` catches what it
     raises, and whatever it returns: one that takes something for restricted does not go
-    on allowing. What carries the changes out is not built yet, so each raises
-    :class:`SandlockError`. Arguments of a wrong kind are a TypeError or a ValueError.
+    on allowing. A change that can't be had raises :class:`SandlockError`;
+    arguments of a wrong kind are a TypeError or a ValueError.
+
+    What is said of the network is asked at each connect; connections that are there go on.
     """
 
     def __init__(self, ctx_ptr: Optional[int]) -> None:
