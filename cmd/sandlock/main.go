@@ -33,6 +33,10 @@ func commands() []command {
 		{"run", "[FLAGS] [--] COMMAND…", "run a command in a sandbox", runCommand},
 		{"check", "[--json]", "what this kernel offers, and what it lacks", checkCommand},
 		{"profile", "list | show NAME | delete NAME", "the profiles that there are", profileCommand},
+		{"ps", "[--json]", "the running sandboxes", psCommand},
+		{"inspect", "NAME", "one of them, with its policy and processes, as JSON", inspectCommand},
+		{"kill", "NAME… | --all", "end them", killCommand},
+		{"top", "[--once]", "what they use, again and again", topCommand},
 		{"version", "", "print the version", func([]string) int { fmt.Println("sandlock " + version); return 0 }},
 	}
 }

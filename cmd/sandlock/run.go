@@ -20,6 +20,7 @@ type runOptions struct {
 	timeout     time.Duration
 	interactive bool
 	explain     bool
+	control     bool
 	status      statusSink
 }
 
@@ -46,6 +47,7 @@ func (o *runOptions) options() []option {
 			return err
 		}},
 		{long: "explain", help: "show the policy as it is enforced, run nothing; with --json its fields", set: set(&o.explain)},
+		{long: "control-socket", help: "be found by ps, inspect, kill and top; =false is not", set: set(&o.control)},
 		{long: "json", help: "the result as JSON, on stderr or --status-fd", set: set(&o.status.wanted)},
 		{long: "status-fd", arg: "FD", help: "… on that descriptor", set: o.status.open},
 		{long: "user", arg: "UID:GID", help: "the ids that it sees itself under", set: o.settings.addUser},
@@ -62,7 +64,7 @@ func (o *runOptions) options() []option {
 }
 
 func runCommand(args []string) int {
-	o := runOptions{settings: settings{}}
+	o := runOptions{settings: settings{}, control: true}
 	options := o.options()
 	argv, err := parseFlags(args, options)
 	if errors.Is(err, errHelp) {
@@ -108,13 +110,14 @@ func runCommand(args []string) int {
 	if err := createDirectories(create); err != nil {
 		return o.status.failed(err)
 	}
-	return o.execute(plan, argv)
+	info := runInfo{PID: os.Getpid(), Started: time.Now(), Command: argv, Policy: []byte(all.withoutSecrets().document())}
+	return o.execute(plan, argv, info, policy.Name)
 }
 
 // execute runs a command. A signal that would end the tool ends the sandbox first, so that
 // nothing runs and the terminal is as it was when the tool is gone. Signals of the terminal
 // itself reach a command that has it.
-func (o *runOptions) execute(plan *core.Plan, argv []string) int {
+func (o *runOptions) execute(plan *core.Plan, argv []string, info runInfo, name string) int {
 	cmd := core.Command{Argv: argv, Interactive: o.interactive}
 	if !o.interactive {
 		cmd.Files = []core.File{{FD: 0, As: 0}, {FD: 1, As: 1}, {FD: 2, As: 2}}
@@ -125,9 +128,32 @@ func (o *runOptions) execute(plan *core.Plan, argv []string) int {
 			signal.Notify(signals, sig)
 		}
 	}
+	var listed *control
+	register := func(name string, named bool) (err error) {
+		if info.Name = name; o.control {
+			listed, err = register(info, named)
+		}
+		return err
+	}
+	// A name that was asked for is taken before the start; else the command needn't wait.
+	var taken errNameTaken
+	unlisted := error(nil)
+	if name != "" {
+		if unlisted = register(name, true); errors.As(unlisted, &taken) {
+			return o.status.failed(unlisted)
+		}
+	}
+	defer func() { listed.close() }()
 	sandbox, err := plan.Spawn(cmd)
 	if err != nil {
 		return o.status.failed(err)
+	}
+	if name == "" {
+		unlisted = register(sandbox.Name(), false)
+	}
+	listed.started(sandbox)
+	if unlisted != nil {
+		o.status.note("ps does not show it: " + unlisted.Error())
 	}
 	over, ended := make(chan struct{}), make(chan os.Signal)
 	go func() {

@@ -108,6 +108,17 @@ func object(values []value) string {
 	return "{" + strings.Join(members, ",") + "}"
 }
 
+// withoutSecrets leaves out the values of variables.
+func (s settings) withoutSecrets() settings {
+	out := settings{}
+	out.merge(s)
+	for i, v := range out["env"] {
+		v.json = `"…"`
+		out["env"][i] = v
+	}
+	return out
+}
+
 // explain says where the faulty value was given, instead of core's name of the field.
 func (s settings) explain(fault core.FieldError) string {
 	values := s[fault.Field]

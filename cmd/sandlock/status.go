@@ -15,7 +15,10 @@ import (
 type statusSink struct {
 	wanted bool
 	file   *os.File // nil is stderr
+	notes  []string // lines of the log that are the tool's own
 }
+
+func (s *statusSink) note(line string) { s.notes = append(s.notes, line) }
 
 func (s *statusSink) open(arg string) error {
 	fd, err := strconv.ParseUint(arg, 10, 31)
@@ -91,7 +94,7 @@ func (s *statusSink) failed(err error) int {
 // over tells of a command that has run.
 func (s *statusSink) over(r *core.Result) int {
 	st := status{
-		Error: r.Error, Log: r.Log, Limits: r.Limits.Names(),
+		Error: r.Error, Log: append(s.notes, r.Log...), Limits: r.Limits.Names(),
 		WallSeconds: r.WallTime.Seconds(), UserSeconds: r.UserTime.Seconds(), SystemSeconds: r.SystemTime.Seconds(),
 		MaxRSS: r.MaxRSS, Processes: r.Processes,
 	}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// mayControl says why the peer of a connection may not control a sandbox. It may when it is
+// the same user's and not in a sandbox itself, which may reach the socket where a policy
+// lets it write above it: every sandbox has a seccomp filter more than who started it. The
+// descriptor of the peer (SO_PEERPIDFD, Linux 6.5) keeps its number from being another's.
+func mayControl(conn int) error {
+	peer, err := unix.GetsockoptUcred(conn, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return err
+	}
+	if int(peer.Uid) != os.Geteuid() {
+		return fmt.Errorf("user %d controls no sandbox of user %d", peer.Uid, os.Geteuid())
+	}
+	pidfd, err := unix.GetsockoptInt(conn, unix.SOL_SOCKET, unix.SO_PEERPIDFD)
+	if err != nil {
+		return fmt.Errorf("SO_PEERPIDFD: %w", err)
+	}
+	defer unix.Close(pidfd)
+	theirs, err := seccompFilters(strconv.Itoa(int(peer.Pid)))
+	if err != nil {
+		return err
+	}
+	ours, err := seccompFilters("self")
+	if err != nil {
+		return err
+	}
+	if err := unix.PidfdSendSignal(pidfd, 0, nil, 0); err != nil { // was that its status?
+		return fmt.Errorf("the peer is gone: %w", err)
+	}
+	if theirs > ours {
+		return errors.New("a sandbox controls no sandbox: the peer has more seccomp filters than this process")
+	}
+	return nil
+}
+
+// seccompFilters is how many filters a process has: proc_pid_status(5), Linux 5.9.
+func seccompFilters(pid string) (int, error) {
+	status, err := os.ReadFile("/proc/" + pid + "/status")
+	if err != nil {
+		return 0, err
+	}
+	_, after, found := bytes.Cut(status, []byte("\nSeccomp_filters:"))
+	if !found {
+		return 0, errors.New("the kernel does not tell a process's seccomp filters (Linux 5.9)")
+	}
+	line, _, _ := bytes.Cut(after, []byte("\n"))
+	return strconv.Atoi(string(bytes.TrimSpace(line)))
+}
