@@ -463,7 +463,7 @@ print(p.poll(), p.communicate(b"parent"), p.returncode)
 
 def test_nothing_is_left(host: Any) -> None:
     done = host(f"""
-import os, signal, sys
+import os, pathlib, signal, sys
 from subprocess import PIPE
 from sandlock import Sandbox
 def interrupt(*args):  # again, should it be lost in a __del__
@@ -497,6 +497,6 @@ for i in range(200):
 for box in boxes:
     box.popen(["true"], PIPE, PIPE).communicate()
 # A pipe can be made and not have a name yet.
-print(interrupted, count() - before <= 10, open(f"/proc/self/task/{{os.getpid()}}/children").read())
+print(interrupted, count() - before <= 10, pathlib.Path(f"/proc/self/task/{{os.getpid()}}/children").read_text())
 """)
     assert done.stdout == "200 True \n", done

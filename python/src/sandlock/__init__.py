@@ -11,7 +11,7 @@ Importing the package does not load the shared library; the first use does.
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List
+from typing import TYPE_CHECKING, Any, Dict, List
 
 from . import _lib
 from .events import ExecRecord, PolicyContext, SyscallEvent
@@ -37,9 +37,13 @@ from .exceptions import (
 from .protection import Protection
 from .sandbox import ExitReason, Process, Result, Sandbox, StdioMode, parse_memory_size, parse_ports
 
+if TYPE_CHECKING:
+    from ._aio import AsyncProcess
+
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncProcess",
     "BranchConflictError",
     "BranchError",
     "CallbackError",
@@ -106,3 +110,11 @@ def landlock_abi_version() -> int:
 def min_landlock_abi() -> int:
     """The Landlock ABI that every protection needs."""
     return int(_lib.lib().sandlock_min_landlock_abi())
+
+
+def __getattr__(name: str) -> Any:
+    if name == "AsyncProcess":  # whose module imports asyncio
+        from ._aio import AsyncProcess
+
+        return AsyncProcess
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

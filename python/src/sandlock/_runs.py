@@ -8,7 +8,7 @@ import operator
 import os
 import time
 from types import TracebackType
-from typing import Callable, Dict, Iterable, Optional, Sequence, Tuple, Type, TypeVar, Union
+from typing import TYPE_CHECKING, Callable, Dict, Iterable, Optional, Sequence, Tuple, Type, TypeVar, Union
 
 from ._command import Arg, TextMode, check_name, seconds, stdin_file, to_argv
 from ._native import Callback, Policy, Run, StartError, readable
@@ -17,6 +17,9 @@ from .exceptions import CallbackError, ChildError, CommandError, CommandNotFound
 from .process import Process
 from .result import Result
 from .streams import StdioMode, Stream, Streams
+
+if TYPE_CHECKING:
+    from ._aio import AsyncProcess
 
 _Self = TypeVar("_Self", bound="Runs")
 _log = logging.getLogger("sandlock")
@@ -169,6 +172,85 @@ class Runs:
             self._raise_callback_error()
             raise command_error(e, cmd) from None
         finally:
+            if mine is not None and self._owned.claim is mine:
+                left, self._owned.run, self._owned.claim, self._owned.process = self._owned.run, None, None, False
+                if left is not None:
+                    left.free()
+            streams.close()
+
+    async def arun(
+        self,
+        cmd: Sequence[Arg],
+        timeout: Optional[float] = None,
+        *,
+        text: Optional[bool] = None,
+        encoding: Optional[str] = None,
+        errors: Optional[str] = None,
+        input: Union[None, str, bytes] = None,
+    ) -> Result:
+        """:meth:`run` for an event loop of asyncio: the loop waits on a descriptor, no
+        thread does. Who is cancelled kills the sandbox and waits for its end, which takes
+        milliseconds. The start blocks the loop for one or two."""
+        from . import _aio  # asyncio takes longer to import than all the rest
+
+        limit = seconds(timeout)
+        deadline = None if limit is None else time.monotonic() + limit
+        text_mode = TextMode(text, encoding, errors)
+        data = text_mode.encode(input) if isinstance(input, str) else input
+        claim, stdin = object(), -1
+        try:
+            if data is not None:
+                stdin = stdin_file(data)
+            run = self._begin(claim, cmd, [(stdin, 0)] if stdin >= 0 else [], True)
+            await _aio.collect(run, deadline)
+            return text_mode.decode(self._outcome(run))
+        except StartError as e:
+            self._raise_callback_error()
+            return text_mode.decode(Result(success=False, exit_code=-1, error=str(e)))
+        finally:
+            if self._owned.claim is claim:
+                left, self._owned.run, self._owned.claim, self._owned.process = self._owned.run, None, None, False
+                if left is not None:
+                    left.free()
+            if stdin >= 0:
+                os.close(stdin)
+
+    async def apopen(
+        self,
+        cmd: Sequence[Arg],
+        stdin: Stream = StdioMode.INHERIT,
+        stdout: Stream = StdioMode.INHERIT,
+        stderr: Stream = StdioMode.INHERIT,
+        *,
+        limit: int = 1 << 16,
+        pass_fds: Iterable[int] = (),
+    ) -> "AsyncProcess":
+        """:meth:`popen` for an event loop of asyncio. The piped streams are asyncio's
+        StreamWriter and StreamReader, of bytes; ``limit`` is the StreamReader's: a command
+        waits that is ahead of its reader by twice as much and what a pipe holds. Who is
+        cancelled in here kills the sandbox."""
+        from . import _aio
+
+        claim: Optional[object] = object()
+        streams, mine = Streams(), claim
+        process: Optional["AsyncProcess"] = None
+        try:
+            streams.open((stdin, stdout, stderr), pass_fds)
+            run = self._begin(claim, cmd, streams.files, stepped=False, watched=True)
+            streams.close_theirs()
+            pid = int(run.call("handle_pid"))
+            run.start()
+            await _aio.executes(run)
+            process = _aio.AsyncProcess(self, claim, cmd, pid)
+            await process.connect(streams, limit)
+            self._owned.process, mine = True, None
+            return process
+        except StartError as e:
+            self._raise_callback_error()
+            raise command_error(e, cmd) from None
+        finally:
+            if process is not None and mine is not None:
+                process.abandon()
             if mine is not None and self._owned.claim is mine:
                 left, self._owned.run, self._owned.claim, self._owned.process = self._owned.run, None, None, False
                 if left is not None:

@@ -99,17 +99,21 @@ class Streams:
             if fd >= 0:
                 os.close(fd)
 
-    def end(self, number: int, bufsize: int, text: TextMode) -> Optional[IO[Any]]:
-        """This side's end of a stream as a file, which owns it; None, and there is none."""
-        fd, writes = self.ends[number], number == 0
-        if fd < 0:
-            return None
+    def file(self, number: int, bufsize: int) -> IO[Any]:
+        """This side's end of a pipe as a file, which owns it."""
+        fd = self.ends[number]
         # A Ctrl-C can fall between the next two: rather lost than closed twice.
         self.ends[number] = -1
-        file: IO[Any] = io.open(fd, "wb" if writes else "rb", -1 if text.on and bufsize in (0, 1) else bufsize)
+        return io.open(fd, "rb" if number else "wb", bufsize)
+
+    def end(self, number: int, bufsize: int, text: TextMode) -> Optional[IO[Any]]:
+        """The same as a Process has it; None, and there is none."""
+        if self.ends[number] < 0:
+            return None
         if not text.on:
-            return file
-        if not writes:
+            return self.file(number, bufsize)
+        file: Any = self.file(number, -1 if bufsize in (0, 1) else bufsize)
+        if number > 0:
             return io.TextIOWrapper(file, text.encoding, text.errors)
         wrapper = io.TextIOWrapper if bufsize else _Unbuffered
         return wrapper(file, text.encoding, text.errors, write_through=True, line_buffering=bufsize == 1)
