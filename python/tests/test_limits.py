@@ -138,6 +138,38 @@ def test_max_cpu(count: int) -> None:
     assert r.success and r.limits == (), r
 
 
+EXECS = """
+import os, subprocess, threading
+def some():
+    for _ in range(6):
+        assert subprocess.run(["/bin/true"]).returncode == 0
+threads = [threading.Thread(target=some) for _ in range(6)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+for _ in range(5):
+    pid = os.fork()
+    if pid == 0:  # threads that an exec ends
+        never = threading.Event()
+        for _ in range(8): threading.Thread(target=never.wait, daemon=True).start()
+        os.execv("/bin/true", ["true"])
+    assert os.waitpid(pid, 0)[1] == 0
+print("ok")
+"""
+
+
+@pytest.mark.parametrize("limit", [64, "unlimited"])
+def test_execs_of_who_is_held(limit: Any) -> None:
+    """No exec is lost or denied when its task, or a thread that it waits for, is held."""
+    events: List[SyscallEvent] = []
+
+    def judge(event: SyscallEvent, ctx: PolicyContext) -> None:
+        events.append(event)
+
+    result = python(Sandbox(max_cpu=10, max_processes=limit, policy_fn=judge), EXECS)
+    assert (result.stdout, result.stderr, result.log) == ("ok\n", "", ()) and result.success
+    assert len(events) == 1 + 36 + 5
+
+
 def test_num_cpus() -> None:
     program = "import os; print(len(os.sched_getaffinity(0)))"
     available = len(os.sched_getaffinity(0))

@@ -104,17 +104,17 @@ long go_on(int how, s32 tid, s32 sig)
  * again: ptrace(2), "LISTEN". */
 void hold_answer(void)
 {
-	u32 now = __atomic_load_n(&asked, __ATOMIC_SEQ_CST), i;
+	u32 now = __atomic_load_n(&asked, __ATOMIC_SEQ_CST), hold = wanted, i;
 
 	if (now == answered || !tasks)
 		return;
-	if (wanted)
+	if (hold)
 		holding = 1;
 	for (i = 0; i <= mask; i++) {
 		struct task *t = task_at(i);
 		if (!t || !t->alive)
 			continue;
-		if (wanted) {
+		if (hold) {
 			if (!t->how)
 				sys4(__NR_ptrace, PTRACE_INTERRUPT, t->tid, 0, 0);
 		} else if (t->how) {
@@ -122,7 +122,7 @@ void hold_answer(void)
 			t->how = 0;
 		}
 	}
-	if (!wanted)
+	if (!hold)
 		holding = 0;
 	__atomic_store_n(&answered, now, __ATOMIC_SEQ_CST);
 	futex_wake(&answered);

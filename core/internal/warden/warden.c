@@ -475,8 +475,10 @@ void __attribute__((used, noreturn)) warden_main(long *sp)
 		fail(STEP_TRACE, r);
 		sys2(__NR_kill, child_pid, SIGKILL);
 	}
+	/* First where it is the sandbox's own time: without max_cpu a storm of signals could have
+	 * this take all that there is. */
 	if (all_traced() && (req->max_memory || req->max_cpu))
-		run_in_time();
+		run_in_time(req->max_cpu != 0);
 	if ((r = parent_descriptors()) < 0) {
 		fail(STEP_CLOSE_RANGE, r);
 		sys2(__NR_kill, killer_pid, SIGKILL); /* the rest is done by the walk */

@@ -108,7 +108,7 @@ extern int hold_fd; /* an eventfd that wakes the parent; the killer has it as FD
 /* parent: what the host has sent so far */
 void take_orders(void);
 
-void run_in_time(void); /* this task, whatever the sandbox's do */
+void run_in_time(int first); /* this task, whatever the sandbox's do */
 
 /* parent: to the host, with fd unless it is -1 */
 void send_message(struct message *m, int fd);
