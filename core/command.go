@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/sandlock/sandlock/core/internal/broker"
 	"github.com/sandlock/sandlock/core/internal/warden"
 	"golang.org/x/sys/unix"
 )
@@ -30,9 +31,16 @@ type Command struct {
 	// OnClose, when not nil, is called exactly once: when the run is over and its
 	// PolicyFn neither runs nor will run again, or when Create fails.
 	OnClose func()
+	// Observe, when not nil, is told of each use of a file that the library carries out for
+	// the command, once it is done, from any goroutine: of all calls that take a path, where
+	// the policy has fs_denied, or "openat" in policy_events. It decides nothing.
+	Observe func(Access)
 	// WatchExec makes the descriptor of ExecFD.
 	WatchExec bool
 }
+
+// Access is one use of a file: a read, unless its fields say more.
+type Access = broker.Access
 
 // File gives the command the host's descriptor FD under the number As. FD -1: it has none
 // of that number.

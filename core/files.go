@@ -88,7 +88,7 @@ var missingAttributes = []string{"setxattrat", "removexattrat"}
 var missingFiles = append([]string{"openat2"}, missingAttributes...)
 
 // startFiles makes what the calls that take a path are carried out with.
-func (s *Sandbox) startFiles() error {
+func (s *Sandbox) startFiles(observe func(Access)) error {
 	if !s.plan.judgesFiles && !s.plan.guardsAttributes {
 		return nil
 	}
@@ -105,6 +105,9 @@ func (s *Sandbox) startFiles() error {
 	}
 	defer unix.Close(ruleset)
 	s.broker, err = broker.New(ruleset, keepCapabilities)
+	if err == nil {
+		s.broker.Observe = observe
+	}
 	if err == nil && s.plan.guardsAttributes {
 		s.broker.Writable, err = broker.OpenGrants(s.plan.writable)
 	}

@@ -190,7 +190,7 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 	if err := s.connectStreams(&cmd, spec, &mine); err != nil {
 		return nil, err
 	}
-	if err := s.startFiles(); err != nil {
+	if err := s.startFiles(cmd.Observe); err != nil {
 		return nil, err
 	}
 	s.started = time.Now()

@@ -41,11 +41,7 @@ func (o *runOptions) options() []option {
 			return nil
 		}},
 		{long: "interactive", short: 'i', help: "give the command the terminal", set: set(&o.interactive)},
-		{long: "timeout", short: 't', arg: "TIME", help: "end it after that: seconds, or 5m, 2h; code 124", set: func(v string) error {
-			n, err := parseSeconds(v)
-			o.timeout = time.Duration(n * float64(time.Second))
-			return err
-		}},
+		{long: "timeout", short: 't', arg: "TIME", help: "end it after that: seconds, or 5m, 2h; code 124", set: o.setTimeout},
 		{long: "explain", help: "show the policy as it is enforced, run nothing; with --json its fields", set: set(&o.explain)},
 		{long: "control-socket", help: "be found by ps, inspect, kill and top; =false is not", set: set(&o.control)},
 		{long: "json", help: "the result as JSON, on stderr or --status-fd", set: set(&o.status.wanted)},
@@ -61,6 +57,12 @@ func (o *runOptions) options() []option {
 		options = append(options, option{f.long, f.short, f.arg, f.help, func(v string) error { return o.settings.fromFlag(f, v) }})
 	}
 	return options
+}
+
+func (o *runOptions) setTimeout(v string) error {
+	n, err := parseSeconds(v)
+	o.timeout = time.Duration(n * float64(time.Second))
+	return err
 }
 
 func runCommand(args []string) int {
@@ -111,15 +113,14 @@ func runCommand(args []string) int {
 		return o.status.failed(err)
 	}
 	info := runInfo{PID: os.Getpid(), Started: time.Now(), Command: argv, Policy: []byte(all.withoutSecrets().document())}
-	return o.execute(plan, argv, info, policy.Name)
+	return o.execute(plan, core.Command{Argv: argv}, info, policy.Name)
 }
 
 // execute runs a command. A signal that would end the tool ends the sandbox first, so that
 // nothing runs and the terminal is as it was when the tool is gone. Signals of the terminal
 // itself reach a command that has it.
-func (o *runOptions) execute(plan *core.Plan, argv []string, info runInfo, name string) int {
-	cmd := core.Command{Argv: argv, Interactive: o.interactive}
-	if !o.interactive {
+func (o *runOptions) execute(plan *core.Plan, cmd core.Command, info runInfo, name string) int {
+	if cmd.Interactive = o.interactive; !o.interactive {
 		cmd.Files = []core.File{{FD: 0, As: 0}, {FD: 1, As: 1}, {FD: 2, As: 2}}
 	}
 	signals := make(chan os.Signal, 1)

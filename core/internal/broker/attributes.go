@@ -17,6 +17,7 @@ func (b *Broker) owned(c *Caller, d *Denials, o Object, act func(p *place) error
 				return err
 			}
 		}
+		b.observe(Access{Write: true}, p.obj, "")
 		return act(p)
 	})
 }

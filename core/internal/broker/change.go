@@ -24,7 +24,11 @@ func (b *Broker) names(c *Caller, d *Denials, names []Name, act func(p []place) 
 		defer p.close()
 		places[i] = p
 	}
-	return b.act(c, func() error { return act(places) })
+	err = b.act(c, func() error { return act(places) })
+	if err == nil {
+		b.observeNames(places)
+	}
+	return err
 }
 
 // act calls f on a confined thread, with the caller's umask.
@@ -111,6 +115,7 @@ func (b *Broker) Link(c *Caller, d *Denials, from, to Name, flags int) error {
 	}
 	source := Object{from, flags&unix.AT_SYMLINK_FOLLOW != 0, flags&unix.AT_EMPTY_PATH != 0}
 	return b.objects(c, d, source, func(old *place) error {
+		b.observeNames([]place{*old}) // of a link to another directory the rules of both are asked
 		return b.names(c, d, []Name{to}, func(p []place) error {
 			dir, name := p[0].at()
 			if old.kind() == unix.S_IFLNK {
@@ -129,6 +134,7 @@ func (b *Broker) Link(c *Caller, d *Denials, from, to Name, flags int) error {
 // Truncate is truncate(2).
 func (b *Broker) Truncate(c *Caller, d *Denials, path string, length int64) error {
 	return b.objects(c, d, Object{Name: Name{unix.AT_FDCWD, path}, Follow: true}, func(p *place) error {
+		b.observe(Access{Write: true}, p.obj, "")
 		return b.act(c, func() error { return unix.Truncate(self(p.obj), length) })
 	})
 }

@@ -65,7 +65,7 @@ func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(
 	case p.obj < 0 && p.slash:
 		return unix.EISDIR
 	case p.obj < 0:
-		return give(id.quick.do, c, func() (int, error) {
+		err = give(id.quick.do, c, func() (int, error) {
 			// What has come there meanwhile was not looked at.
 			fd, err := unix.Openat(p.dir, p.name, o.Flags|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_NOCTTY, o.Mode)
 			if err == unix.EEXIST && !exclusive {
@@ -73,6 +73,10 @@ func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(
 			}
 			return fd, err
 		}, use)
+		if err == nil {
+			b.observeOpen(&p, o.Flags)
+		}
+		return err
 	case exclusive:
 		return unix.EEXIST
 	case create && (p.kind() == unix.S_IFDIR || p.slash):
@@ -109,6 +113,9 @@ func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(
 			defer unix.Close(fd)
 			err = give(id.quick.do, c, func() (int, error) { return dup(fd) }, use)
 		}
+	}
+	if err == nil {
+		b.observeOpen(&p, o.Flags)
 	}
 	return err
 }

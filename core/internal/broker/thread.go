@@ -27,6 +27,8 @@ const maxThreads = 64
 type Broker struct {
 	// Writable, if not nil, is what attributes may be changed of.
 	Writable *Grants
+	// Observe, if not nil, is told of what was done, from any goroutine.
+	Observe func(Access)
 
 	ruleset int
 	caps    uint64

@@ -91,7 +91,7 @@ func (f *Files) Handler(name string) notify.Handler {
 	}
 	judged := openCalls[name] && f.Judge != nil
 	_, attributes := attributeCalls[name]
-	always := judged || attributes && f.Broker.Writable != nil
+	always := judged || attributes && f.Broker.Writable != nil || f.Broker.Observe != nil
 	return func(r *notify.Request) {
 		// Nothing is decided here, so the memory does not matter.
 		if !always && !f.Denials.Any() {

@@ -55,6 +55,7 @@ func (f *Files) Before(r *notify.Request) unix.Errno {
 
 // After is that of [ExecGuard].
 func (f *Files) After(pid int32) error {
+	f.Broker.ObserveExec(pid)
 	if !f.Denials.Any() {
 		return nil
 	}
