@@ -130,7 +130,7 @@ func TestParsePolicyErrors(t *testing.T) {
 		{`{"policy_timeout":-0.5}`, `policy_timeout: -0.5: give 0 to 31536000 seconds; 0 waits for ever`},
 		{`{"policy_timeout":1e400}`, `policy_timeout: 1e400: give 0 to 31536000 seconds; 0 waits for ever`},
 		{`{"policy_timeout":"30"}`, `policy_timeout: "30": this field is a number of seconds`},
-		{`{"policy_events":["bind"]}`, `policy_events: "bind": this event is not built yet; there are connect, execve, execveat, openat`},
+		{`{"policy_events":["bind"]}`, `policy_events: "bind": this event is not built yet; there are connect, execve, execveat, sendmmsg, sendmsg, sendto, openat`},
 	} {
 		p, err := ParsePolicy([]byte(tt.doc))
 		if p != nil || err == nil || err.Error() != "invalid sandbox: "+tt.want {

@@ -147,6 +147,11 @@ func (p *Plan) compileFilter(policy *Policy) error {
 	case p.guardsAttributes:
 		missing = missingAttributes
 	}
+	if p.net.onBehalf {
+		// A task that has restricted itself further could have the supervisor reach for it
+		// what it may not.
+		missing = slices.Concat(missing, handler.RestrictCalls, []string{"landlock_add_rule"})
+	}
 	if p.trapsListen = p.needsListen(); p.trapsListen {
 		p.trapped = append(p.trapped, "listen")
 	}

@@ -27,7 +27,7 @@ type netPlan struct {
 }
 
 // netEvents are the events of the network.
-var netEvents = []string{"connect"}
+var netEvents = []string{"connect", "sendto", "sendmsg", "sendmmsg"}
 
 func (p *Policy) compileNet() netPlan {
 	var none faults // of a policy that is valid
@@ -83,6 +83,9 @@ func (n *netPlan) traps() (calls []string) {
 	if n.onBehalf {
 		calls = append(calls, "connect")
 	}
+	if n.datagrams {
+		calls = append(calls, "sendto", "sendmsg", "sendmmsg")
+	}
 	return calls
 }
 
@@ -111,11 +114,5 @@ func (p *Policy) checkNet(f *faults) {
 		if rule.target.host != "" {
 			f.add("net_allow", quote(rule.String()), "rules for names are not built yet; give addresses")
 		}
-		if !slices.Equal(rule.protocols, []netProtocol{netTCP}) {
-			f.add("net_allow", quote(rule.String()), "rules for UDP and ICMP are not built yet; write tcp://")
-		}
-	}
-	if len(p.NetDeny) > 0 {
-		f.add("net_deny", "", "this field is not built yet; leave it out")
 	}
 }

@@ -23,9 +23,9 @@ const (
 
 // Syscalls that a PolicyFn can be asked about, policy.md section 9.
 var (
-	builtEvents   = []string{"connect", "execve", "execveat"}
+	builtEvents   = []string{"connect", "execve", "execveat", "sendmmsg", "sendmsg", "sendto"}
 	namedEvents   = []string{fileEvent} // asked about when they are named, as they are many
-	unbuiltEvents = []string{"bind", "sendto", "sendmsg", "sendmmsg"}
+	unbuiltEvents = []string{"bind"}
 )
 
 // execEvents are the events whose argv has to be protected.

@@ -73,9 +73,9 @@ func TestValidateFields(t *testing.T) {
 		{"events", func(p *Policy) { p.PolicyEvents = []string{"execve", "execveat", "execve"} }, ""},
 		{"no events", func(p *Policy) { p.PolicyEvents = []string{} }, ""},
 		{"events unbuilt", func(p *Policy) { p.PolicyEvents = []string{"bind"} },
-			`policy_events: "bind": this event is not built yet; there are connect, execve, execveat, openat`},
+			`policy_events: "bind": this event is not built yet; there are connect, execve, execveat, sendmmsg, sendmsg, sendto, openat`},
 		{"events unknown", func(p *Policy) { p.PolicyEvents = []string{"fork"} },
-			`policy_events: "fork": unknown event; there are connect, execve, execveat, openat`},
+			`policy_events: "fork": unknown event; there are connect, execve, execveat, sendmmsg, sendmsg, sendto, openat`},
 		{"timeout", func(p *Policy) { p.PolicyTimeout = 0 }, ""},
 		{"timeout negative", func(p *Policy) { p.PolicyTimeout = -time.Second },
 			`policy_timeout: -1s: a timeout is not negative; 0 waits for ever`},
@@ -129,7 +129,7 @@ func TestAllErrorsAtOnce(t *testing.T) {
 	p.FSReadable = []string{"", "/ok", "a\x00"}
 	p.Name = "a/b"
 	p.MaxOpenFiles = ptr(uint32(0))
-	p.NetAllow = []string{"nonsense://", "udp://:53"}
+	p.NetAllow = []string{"nonsense://", "udp://:0"}
 	p.NetAllowBind = []string{"*", "80"}
 	p.Disable = []Protection{FSRefer, 77}
 	p.ExtraDenySyscalls = []string{"no_such_call"}

@@ -24,6 +24,9 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 		s.network = s.newNetwork()
 		hs[unix.SYS_CONNECT] = s.network.Connect()
 	}
+	if s.plan.net.datagrams {
+		hs[unix.SYS_SENDTO], hs[unix.SYS_SENDMSG], hs[unix.SYS_SENDMMSG] = s.network.Sendto(), s.network.Sendmsg(), s.network.Sendmmsg()
+	}
 	timeout, weakly := s.plan.policyTimeout, weak.Make(s)
 	logf := func(format string, args ...any) {
 		if s := weakly.Value(); s != nil {

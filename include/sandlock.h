@@ -159,8 +159,9 @@ typedef void (*sandlock_policy_callback_t)(void *user_data, const sandlock_event
  * is in force from the next decision on, of any task of the run, and until the run is
  * over. Nothing becomes wider than the built policy, and no grant undoes a restriction.
  *
- * What they say of the network is asked at each connect; connections that are there go on.
- * They fail in a run in which connects are not trapped, as policy_events does not name them.
+ * What they say of the network is asked at each connect and at each datagram that names an
+ * address; connections that are there go on. They fail in a run in which connects are not
+ * trapped, as policy_events names none of these calls.
  *
  * They return nothing. After a call sandlock_last_error() is "" if it succeeded. If it
  * failed, that says why, so does a line of the result's log, and the event that ctx was
@@ -227,12 +228,15 @@ sandlock_builder_t *sandlock_sandbox_builder_fs_deny(sandlock_builder_t *b, cons
 /* Working directory; without it, the host's. */
 sandlock_builder_t *sandlock_sandbox_builder_cwd(sandlock_builder_t *b, const char *path);
 
-/* What may be reached: "[tcp://]TARGET[:PORT,…]". The target is an IPv4 or IPv6 address
+/* What may be reached: "[SCHEME://]TARGET[:PORT,…]". The scheme is tcp, udp or icmp (ping
+ * sockets; it has no ports), none is TCP and UDP. The target is an IPv4 or IPv6 address
  * ("[::1]" before ports), a network as "10.0.0.0/8", or "*" or nothing for any; no ports
  * or "*" are all. An IPv4 address that is mapped into IPv6 is the IPv4 address. Without any
- * rule no network socket can be made. Names, UDP and ICMP are not built yet. */
+ * rule no network socket can be made. Names are not built yet. */
 sandlock_builder_t *sandlock_sandbox_builder_net_allow(sandlock_builder_t *b, const char *spec);
-/* Not built yet. */
+/* What may not be reached, of what net_allow lets; without any net_allow, everything else
+ * may, by TCP and UDP. The same form; the target can be "private" too, every address that
+ * is not of the public Internet, but no name. */
 sandlock_builder_t *sandlock_sandbox_builder_net_deny(sandlock_builder_t *b, const char *spec);
 /* TCP ports that may be bound: "N", "a,b", "lo-hi", or "*" alone. */
 sandlock_builder_t *sandlock_sandbox_builder_net_allow_bind(sandlock_builder_t *b, const char *spec);
@@ -292,7 +296,7 @@ sandlock_builder_t *sandlock_sandbox_builder_policy_fn(sandlock_builder_t *b, sa
 sandlock_builder_t *sandlock_sandbox_builder_policy_callback(sandlock_builder_t *b, sandlock_policy_callback_t cb,
                                                              void *user_data, void (*user_data_drop)(void *user_data));
 /* Comma list of the system calls that the callback is asked about; execve and
- * execveat, and connect where the policy has network rules, by default, "" for none. What is not asked about runs at full speed. */
+ * execveat, connect, sendto, sendmsg and sendmmsg by default, "" for none. What is not asked about runs at full speed. */
 sandlock_builder_t *sandlock_sandbox_builder_policy_events(sandlock_builder_t *b, const char *names);
 /* Milliseconds, 30,000 by default; 0 waits for ever. */
 sandlock_builder_t *sandlock_sandbox_builder_policy_timeout(sandlock_builder_t *b, uint64_t ms);

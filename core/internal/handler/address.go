@@ -81,6 +81,27 @@ func inetAddress(b []byte, s socket) (a address, errno unix.Errno) {
 	return a, unix.EAFNOSUPPORT
 }
 
+// datagramAddress reads the address of a message; without a raw one it has none, and goes
+// where the socket is connected to. udp_sendmsg() and udpv6_sendmsg() of the kernel differ in
+// what AF_UNSPEC means: to the one it is an IPv4 address, to the other none.
+func datagramAddress(b []byte, s socket, p Protocol) (address, unix.Errno) {
+	switch {
+	case len(b) == 0:
+		return address{}, 0
+	case familyOf(b) != unix.AF_UNSPEC:
+	case len(b) < 2:
+		return address{}, unix.EINVAL
+	case p != UDP:
+		return address{}, unix.EAFNOSUPPORT
+	case s.domain == unix.AF_INET6:
+		return address{}, 0
+	default:
+		b = append([]byte(nil), b...)
+		binary.NativeEndian.PutUint16(b, unix.AF_INET)
+	}
+	return inetAddress(b, s)
+}
+
 func familyOf(b []byte) uint16 {
 	if len(b) < 2 {
 		return 0

@@ -35,6 +35,41 @@ func (h *Net) connectUnix(c *netCall) unix.Errno {
 	return errnoOrNone(err) // EAGAIN where the kernel would wait for a place in the queue
 }
 
+// sendUnix sends what a caller sends on a unix socket. A datagram goes as one.
+func (h *Net) sendUnix(c *netCall, m *message) (int64, unix.Errno) {
+	control, done, errno := unixControl(c.r, c.pidfd, m.control)
+	defer done()
+	if errno == unix.EPERM {
+		h.Log("%s of task %d denied: with rules for datagrams, a program with threads can't send credentials", c.name, c.r.TID)
+	}
+	if errno != 0 {
+		return 0, errno
+	}
+	if c.socket.kind == unix.SOCK_STREAM {
+		if len(m.name) > 0 {
+			return 0, unix.EISCONN // or not connected; it takes no address
+		}
+		return h.sendStream(c, m, control)
+	}
+	if m.size > maxMessage {
+		return 0, unix.EMSGSIZE
+	}
+	var raw []byte
+	if len(m.name) > 0 {
+		var closeSocket func()
+		if raw, closeSocket, errno = h.unixAddress(c, m.name); errno != 0 {
+			return 0, errno
+		}
+		defer closeSocket()
+	}
+	data, errno := c.data(m, 0, maxMessage)
+	if errno != 0 {
+		return 0, errno
+	}
+	n, errno := h.sendPatiently(c, m, raw, data, control)
+	return int64(n), errno
+}
+
 // unixAddress makes an address of the very socket that the caller's leads to.
 func (h *Net) unixAddress(c *netCall, b []byte) (raw []byte, done func(), errno unix.Errno) {
 	switch {

@@ -95,6 +95,24 @@ func (r *Request) Valid() bool {
 	return !r.l.closed && sys.NotificationValid(r.l.fd, r.ID)
 }
 
+// WriteMemory writes b into the caller's memory at addr. It may block as ReadMemory does.
+func (r *Request) WriteMemory(addr uint64, b []byte) error {
+	local := []unix.Iovec{{Base: &b[0]}}
+	local[0].SetLen(len(b))
+	for {
+		n, err := unix.ProcessVMWritev(int(r.TID), local, []unix.RemoteIovec{{Base: uintptr(addr), Len: len(b)}}, 0)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return os.NewSyscallError("process_vm_writev", err)
+		case n < len(b):
+			return os.NewSyscallError("process_vm_writev", unix.EFAULT)
+		}
+		return nil
+	}
+}
+
 // ReadMemory reads the caller's memory at addr into buf and returns how much was
 // there. It may block for as long as the memory is slow (a page behind FUSE):
 // never on the receiving thread.

@@ -65,7 +65,7 @@ class PolicyContext:
     on allowing. A change that can't be had raises :class:`SandlockError`;
     arguments of a wrong kind are a TypeError or a ValueError.
 
-    What is said of the network is asked at each connect; connections that are there go on.
+    What is said of the network is asked at each connect and datagram; connections that are there go on.
     """
 
     def __init__(self, ctx_ptr: Optional[int]) -> None:

@@ -78,12 +78,15 @@ class Sandbox(Runs):
 
     # ---- network
     net_allow: Sequence[str] = ()
-    """What may be reached: ``tcp://TARGET[:PORT,…]``. The target is an IPv4 or IPv6
+    """What may be reached: ``[SCHEME://]TARGET[:PORT,…]``. The scheme is ``tcp``, ``udp`` or
+    ``icmp`` (ping sockets; it has no ports), none is TCP and UDP. The target is an IPv4 or IPv6
     address (``[::1]`` before ports), a network as ``10.0.0.0/8``, or ``*`` or nothing for
     any; no ports or ``*`` are all. Without any rule there is no network at all: no network
-    socket can be made. Names, UDP and ICMP are not built yet."""
+    socket can be made. Names are not built yet."""
     net_deny: Sequence[str] = ()
-    """Not built yet."""
+    """What may not be reached, of what ``net_allow`` lets; without any ``net_allow``,
+    everything else may, by TCP and UDP. The same form; the target can be ``private`` too,
+    every address that is not of the public Internet, but no name."""
     net_allow_bind: Sequence[Union[int, str]] = ()
     """TCP ports that may be bound: ``N``, ``"a,b"``, ``"lo-hi"``, or ``"*"`` alone."""
     net_deny_bind: Sequence[Union[int, str]] = ()
@@ -182,7 +185,7 @@ class Sandbox(Runs):
     the run is over. It is called on a thread of the library, one event at a time."""
     policy_events: Optional[Sequence[str]] = None
     """The system calls that ``policy_fn`` is asked about: None is all that are built,
-    which are execve, execveat and connect. What is not asked about runs at full speed."""
+    which are execve, execveat, connect, sendto, sendmsg and sendmmsg. What is not asked about runs at full speed."""
     policy_timeout: float = 30.0
     """Seconds after which a ``policy_fn`` that has not answered has denied; 0 waits for
     ever."""
