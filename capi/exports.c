@@ -349,6 +349,77 @@ API void sandlock_handle_free(sandlock_handle_t *h)
 	goHandleFree(h);
 }
 
+/* ---- pipelines ---- */
+
+API sandlock_pipeline_t *sandlock_pipeline_new(void)
+{
+	ENTER(NULL);
+	return goTogetherNew(false);
+}
+
+API void sandlock_pipeline_add_stage(sandlock_pipeline_t *pipe, const sandlock_sandbox_t *policy,
+                                     const char *const *argv, unsigned int argc)
+{
+	ENTER();
+	goTogetherAdd(pipe, false, NULL, (sandlock_sandbox_t *)policy, (char **)argv, argc);
+}
+
+API sandlock_result_t *sandlock_pipeline_run(sandlock_pipeline_t *pipe, uint64_t timeout_ms)
+{
+	ENTER(NULL);
+	return goTogetherRun(pipe, false, timeout_ms);
+}
+
+API void sandlock_pipeline_free(sandlock_pipeline_t *pipe)
+{
+	ENTER();
+	goTogetherFree(pipe, false);
+}
+
+API sandlock_gather_t *sandlock_gather_new(void)
+{
+	ENTER(NULL);
+	return goTogetherNew(true);
+}
+
+API void sandlock_gather_add_source(sandlock_gather_t *g, const char *name, const sandlock_sandbox_t *policy,
+                                    const char *const *argv, unsigned int argc)
+{
+	ENTER();
+	goTogetherAdd(g, true, (char *)name, (sandlock_sandbox_t *)policy, (char **)argv, argc);
+}
+
+API void sandlock_gather_set_consumer(sandlock_gather_t *g, const sandlock_sandbox_t *policy, const char *const *argv,
+                                      unsigned int argc)
+{
+	ENTER();
+	goTogetherConsumer(g, (sandlock_sandbox_t *)policy, (char **)argv, argc);
+}
+
+API sandlock_result_t *sandlock_gather_run(sandlock_gather_t *g, uint64_t timeout_ms)
+{
+	ENTER(NULL);
+	return goTogetherRun(g, true, timeout_ms);
+}
+
+API void sandlock_gather_free(sandlock_gather_t *g)
+{
+	ENTER();
+	goTogetherFree(g, true);
+}
+
+API uint32_t sandlock_result_stages_len(const sandlock_result_t *r)
+{
+	ENTER(0);
+	return goResultStages((sandlock_result_t *)r);
+}
+
+API const sandlock_result_t *sandlock_result_stage(const sandlock_result_t *r, uint32_t i)
+{
+	ENTER(NULL);
+	return goResultStage((sandlock_result_t *)r, i);
+}
+
 /* ---- results ---- */
 
 API int sandlock_result_exit_code(const sandlock_result_t *r)

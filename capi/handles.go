@@ -59,6 +59,8 @@ func kind(obj any) string {
 		return "run"
 	case *result:
 		return "result"
+	case *together:
+		return "pipeline or gather"
 	}
 	return "callback context"
 }

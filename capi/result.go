@@ -17,7 +17,8 @@ import (
 
 // result is the outcome of a run, with the C copies of what was asked for.
 type result struct {
-	mu      sync.Mutex // guards what follows
+	stages  []*C.sandlock_result_t // of a pipeline
+	mu      sync.Mutex             // guards what follows
 	r       core.Result
 	streams [C.STREAM_AUDIT + 1]struct {
 		copied unsafe.Pointer
@@ -153,6 +154,9 @@ func goResultFree(p *C.sandlock_result_t) {
 		defer r.mu.Unlock()
 		for i := range r.streams {
 			C.free(r.streams[i].copied)
+		}
+		for _, stage := range r.stages {
+			goResultFree(stage)
 		}
 	})
 }

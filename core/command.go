@@ -19,6 +19,9 @@ type Command struct {
 	Argv []string
 	// Environ is the base environment, as os.Environ() has it; nil takes that.
 	Environ []string
+	// Env are variables, as KEY=VALUE, that the command has besides, or instead of those of
+	// its policy and its base environment.
+	Env []string
 	// Stdin is a descriptor that becomes the command's standard input, duplicated
 	// during Create; -1 is /dev/null. The zero value is descriptor 0: set it.
 	Stdin int
@@ -59,6 +62,11 @@ func (c *Command) check() error {
 	for i, e := range c.Environ {
 		if strings.IndexByte(e, 0) >= 0 {
 			return fmt.Errorf("environment entry %d holds a NUL byte", i)
+		}
+	}
+	for i, e := range c.Env {
+		if strings.IndexByte(e, 0) >= 0 || strings.IndexByte(e, '=') <= 0 {
+			return fmt.Errorf("Env[%d]: %q is no variable", i, e)
 		}
 	}
 	if c.Interactive && len(c.Files) > 0 {

@@ -44,6 +44,23 @@ func (p *Plan) environ(base []string) []string {
 	return out
 }
 
+// overlaid puts the variables of over in the place of those of base, or behind them.
+func overlaid(base, over []string) []string {
+	if len(over) == 0 {
+		return base
+	}
+	replaced := map[string]bool{}
+	for _, entry := range over {
+		key, _, _ := strings.Cut(entry, "=")
+		replaced[key] = true
+	}
+	base = slices.DeleteFunc(base, func(entry string) bool {
+		key, _, ok := strings.Cut(entry, "=")
+		return ok && replaced[key]
+	})
+	return append(base, over...)
+}
+
 // defaultPath is where execvp(3) looks when there is no PATH.
 const defaultPath = "/bin:/usr/bin"
 

@@ -158,7 +158,7 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 	if base == nil {
 		base = os.Environ()
 	}
-	env := p.environ(base)
+	env := overlaid(p.environ(base), cmd.Env)
 	if s.path, err = p.lookPath(cmd.Argv[0], env, p.cwd); err != nil {
 		return nil, err
 	}

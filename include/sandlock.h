@@ -95,6 +95,8 @@ typedef struct sandlock_builder sandlock_builder_t; /* a policy in the making */
 typedef struct sandlock_sandbox sandlock_sandbox_t; /* a built policy */
 typedef struct sandlock_handle sandlock_handle_t;   /* one run */
 typedef struct sandlock_result sandlock_result_t;   /* the outcome of one run */
+typedef struct sandlock_pipeline sandlock_pipeline_t; /* commands that feed one another, before they run */
+typedef struct sandlock_gather sandlock_gather_t;     /* several that feed one */
 typedef struct sandlock_ctx sandlock_ctx_t;         /* valid during a callback */
 
 /* How a run ended. */
@@ -439,6 +441,46 @@ sandlock_result_t *sandlock_handle_wait_timeout(sandlock_handle_t *h, uint64_t t
 int sandlock_handle_result(sandlock_handle_t *h, uint64_t timeout_ms, sandlock_result_t **out);
 /* Kills the sandbox if it runs and reaps it. */
 void sandlock_handle_free(sandlock_handle_t *h);
+
+/* ---- pipelines -------------------------------------------------------------------
+ * Commands that run at once and feed one another through pipes of the kernel, each in a
+ * sandbox of its own. Of each, standard error is captured; of the last one, standard
+ * output too. What is wrong with a stage that is added is the error of the run. */
+
+/* Each stage's standard output is the next one's standard input; the first one's is
+ * /dev/null. Owned by the caller until it is run; sandlock_pipeline_free is for one that
+ * is not. */
+sandlock_pipeline_t *sandlock_pipeline_new(void);
+/* The policy, which can be freed then, and argv are copied. */
+void sandlock_pipeline_add_stage(sandlock_pipeline_t *pipe, const sandlock_sandbox_t *policy, const char *const *argv,
+                                 unsigned int argc);
+/* Runs all stages, two at least, and waits until all are over. pipe is consumed, even on
+ * error. The result is the last stage's, owned by the caller, free with
+ * sandlock_result_free; its error names the stage that was ended or could not be executed,
+ * if one was. After timeout_ms milliseconds, 0: no limit, all are killed, each after its
+ * policy's term_grace, and the reason is SANDLOCK_TIMEOUT. NULL: a stage could not be
+ * started, and none has run; or the last one could not be executed. */
+sandlock_result_t *sandlock_pipeline_run(sandlock_pipeline_t *pipe, uint64_t timeout_ms);
+void sandlock_pipeline_free(sandlock_pipeline_t *pipe);
+
+/* Sources that a consumer reads: the last of them as its descriptor 0, the others from 3
+ * on. _SANDLOCK_GATHER=name:descriptor,… is in its environment. Ownership, timeout and
+ * result, which is the consumer's, are as for a pipeline. A source's name is its own, not
+ * empty, and has no ':' and ','. A second consumer takes the place of the first. */
+sandlock_gather_t *sandlock_gather_new(void);
+void sandlock_gather_add_source(sandlock_gather_t *g, const char *name, const sandlock_sandbox_t *policy,
+                                const char *const *argv, unsigned int argc);
+void sandlock_gather_set_consumer(sandlock_gather_t *g, const sandlock_sandbox_t *policy, const char *const *argv,
+                                  unsigned int argc);
+sandlock_result_t *sandlock_gather_run(sandlock_gather_t *g, uint64_t timeout_ms);
+void sandlock_gather_free(sandlock_gather_t *g);
+
+/* The results of the stages of a pipeline or gather, in their order, the consumer's last;
+ * none for other results. One that could not be executed has an exit code of -1 and an
+ * error that says why. Borrowed, valid until r is freed, not to be freed; NULL when there
+ * is no such one. */
+uint32_t sandlock_result_stages_len(const sandlock_result_t *r);
+const sandlock_result_t *sandlock_result_stage(const sandlock_result_t *r, uint32_t i);
 
 /* ---- results --------------------------------------------------------------- */
 

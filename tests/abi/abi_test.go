@@ -175,6 +175,9 @@ func TestLife(t *testing.T) {
 // TestPopen starts commands on streams that the host uses meanwhile.
 func TestPopen(t *testing.T) { silent(t, build(t, "popen", true), t.TempDir()) }
 
+// TestPipeline has commands feed one another.
+func TestPipeline(t *testing.T) { silent(t, build(t, "pipeline", true), t.TempDir()) }
+
 // TestOutput reads what runs wrote, up to a GiB.
 func TestOutput(t *testing.T) { silent(t, build(t, "output", true)) }
 
@@ -186,7 +189,7 @@ func TestAddressSanitizer(t *testing.T) {
 	t.Setenv("ASAN_OPTIONS", "detect_leaks=0:abort_on_error=1")
 	nofile := limits(t)
 	for _, argv := range [][]string{{"abuse"}, {"callback"}, {"context"}, {"dlopen", library}, {"drop"}, {"drop.cc"}, {"errors", t.TempDir()},
-		{"fork", library}, {"life", t.TempDir()}, append([]string{"many", "2"}, nofile...), {"output"}, {"popen", t.TempDir()}, {"setters"}, {"stale"}} {
+		{"fork", library}, {"life", t.TempDir()}, append([]string{"many", "2"}, nofile...), {"output"}, {"pipeline", t.TempDir()}, {"popen", t.TempDir()}, {"setters"}, {"stale"}} {
 		t.Run(argv[0], func(t *testing.T) {
 			output(t, "", append([]string{build(t, argv[0], argv[0] != "dlopen", "-g", "-fsanitize=address")}, argv[1:]...)...)
 		})

@@ -34,6 +34,8 @@ from .exceptions import (
     SandlockError,
     SeccompError,
 )
+from .inputs import inputs
+from .pipeline import Gather, GatherPipeline, NamedStage, Pipeline, Stage
 from .protection import Protection
 from .sandbox import ExitReason, Process, Result, Sandbox, StdioMode, parse_memory_size, parse_ports
 
@@ -57,8 +59,12 @@ __all__ = [
     "ForkError",
     "ForkedError",
     "LandlockUnavailableError",
+    "Gather",
+    "GatherPipeline",
     "MemoryProtectError",
+    "NamedStage",
     "NotifError",
+    "Pipeline",
     "PolicyContext",
     "PolicyError",
     "Process",
@@ -68,9 +74,11 @@ __all__ = [
     "SandboxError",
     "SandlockError",
     "SeccompError",
+    "Stage",
     "StdioMode",
     "SyscallEvent",
     "__version__",
+    "inputs",
     "kernel_report",
     "landlock_abi_version",
     "list_profiles",

@@ -271,17 +271,19 @@ class NativeResult(_Object):
     _free = "sandlock_result_free"
 
 
+def milliseconds(deadline: Optional[float]) -> Optional[int]:
+    """What is left until a deadline of time.monotonic(), for poll(2), whose C int makes
+    several waits of a longer one."""
+    return None if deadline is None else min(math.ceil(max(0.0, deadline - time.monotonic()) * 1000), 2**31 - 1)
+
+
 def readable(fd: int, deadline: Optional[float]) -> bool:
     """Waits until fd is readable, None for ever; 0 only asks. Here and not in the
     library, since a thread in a foreign call does not see Ctrl-C."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     while True:
-        ms = None
-        if deadline is not None:
-            # poll takes a C int; a longer wait is made of several.
-            ms = min(math.ceil(max(0.0, deadline - time.monotonic()) * 1000), 2**31 - 1)
-        if poll.poll(ms):
+        if poll.poll(milliseconds(deadline)):
             return True
         if deadline is not None and time.monotonic() >= deadline:
             return False

@@ -42,7 +42,7 @@ class Result:
     task; ``max_rss`` is what the largest process held, in bytes. ``processes`` is how many
     there were in all, 0 when ``max_processes`` is unlimited, as nothing counts them then.
     ``limits`` names the limits that were met, of max_processes, max_memory, max_cpu,
-    max_output and timeout.
+    max_output and timeout. ``stages`` are the results of the stages of a pipeline.
     """
 
     success: bool
@@ -63,6 +63,7 @@ class Result:
     max_rss: int = 0
     processes: int = 0
     limits: Tuple[str, ...] = ()
+    stages: Tuple["Result", ...] = ()
 
     @property
     def truncated(self) -> bool:

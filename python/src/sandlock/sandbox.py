@@ -16,6 +16,7 @@ from ._runs import Runs
 from .events import PolicyFn
 from .exceptions import PolicyError
 from .grammar import parse_memory_size, parse_ports
+from .pipeline import Stage
 from .process import Process
 from .result import ExitReason, Result
 from .streams import StdioMode
@@ -225,6 +226,10 @@ class Sandbox(Runs):
     def __setstate__(self, state: Dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.__post_init__()
+
+    def cmd(self, args: Sequence[Arg]) -> Stage:
+        """A command for a pipeline, which runs under this policy when that is run."""
+        return Stage(self, args)
 
     # ---- the policy ------------------------------------------------------
 

@@ -102,6 +102,8 @@ static void bad_policy(sandlock_sandbox_t *p)
 {
 	sandlock_handle_t *out = (sandlock_handle_t *)&out;
 	int ends[3] = { 7, 7, 7 };
+	sandlock_pipeline_t *pipe;
+	sandlock_gather_t *gather;
 
 	BAD(p, sandlock_sandbox_explain(p) == NULL);
 	BAD(p, sandlock_run(p, NULL, true_, 1) == NULL);
@@ -115,6 +117,14 @@ static void bad_policy(sandlock_sandbox_t *p)
 	BAD(p, sandlock_spawn_files(p, NULL, true_, 1, NULL, 0, 0, &out) == NULL && out == NULL);
 	BAD(p, sandlock_popen(p, NULL, true_, 1, 1, 1, 1, &ends[0], &ends[1], &ends[2]) == NULL);
 	CHECK(ends[0] == -1 && ends[1] == -1 && ends[2] == -1);
+	/* What a stage lacks is the error of the run. */
+	pipe = sandlock_pipeline_new();
+	BAD(p, (sandlock_pipeline_add_stage(pipe, p, true_, 1), 1));
+	BAD(p, sandlock_pipeline_run(pipe, 0) == NULL);
+	gather = sandlock_gather_new();
+	BAD(p, (sandlock_gather_add_source(gather, "a", p, true_, 1), 1));
+	BAD(p, (sandlock_gather_set_consumer(gather, p, true_, 1), 1));
+	BAD(p, sandlock_gather_run(gather, 0) == NULL);
 	BAD_FREE(p, sandlock_sandbox_free(p));
 }
 
@@ -140,6 +150,20 @@ static void bad_run(sandlock_handle_t *h)
 	BAD_FREE(h, sandlock_handle_free(h));
 }
 
+static void bad_pipeline(void *p)
+{
+	sandlock_pipeline_t *pipe = p;
+	sandlock_gather_t *gather = p;
+
+	BAD(p, (sandlock_pipeline_add_stage(pipe, NULL, true_, 1), 1));
+	BAD(p, sandlock_pipeline_run(pipe, 0) == NULL);
+	BAD_FREE(p, sandlock_pipeline_free(pipe));
+	BAD(p, (sandlock_gather_add_source(gather, "a", NULL, true_, 1), 1));
+	BAD(p, (sandlock_gather_set_consumer(gather, NULL, true_, 1), 1));
+	BAD(p, sandlock_gather_run(gather, 0) == NULL);
+	BAD_FREE(p, sandlock_gather_free(gather));
+}
+
 static void bad_result(sandlock_result_t *r)
 {
 	uintptr_t n = 7;
@@ -157,6 +181,8 @@ static void bad_result(sandlock_result_t *r)
 	BAD(r, sandlock_result_stdout_bytes(r, NULL) == NULL);
 	BAD(r, sandlock_result_truncated(r) == 0);
 	BAD(r, sandlock_result_usage(r, &usage, sizeof usage) == -1);
+	BAD(r, sandlock_result_stages_len(r) == 0);
+	BAD(r, sandlock_result_stage(r, 0) == NULL);
 	BAD(r, sandlock_result_error(r) == NULL);
 	BAD(r, sandlock_result_log(r) == NULL);
 	BAD(r, sandlock_result_execs(r) == NULL);
@@ -333,6 +359,7 @@ int main(void)
 			if (bad[i].kind != h) bad_run(bad[i].p);
 			if (bad[i].kind != r) bad_result(bad[i].p);
 			bad_ctx(bad[i].p);
+			bad_pipeline(bad[i].p);
 		}
 		for (i = 0; i < 1000; i++)
 			sandlock_sandbox_free(built(basics()));

@@ -115,6 +115,18 @@ sandlock_result_t *sandlock_handle_wait_timeout(sandlock_handle_t *, uint64_t);
 int sandlock_handle_result(sandlock_handle_t *, uint64_t, sandlock_result_t **);
 void sandlock_handle_free(sandlock_handle_t *);
 
+sandlock_pipeline_t *sandlock_pipeline_new(void);
+void sandlock_pipeline_add_stage(sandlock_pipeline_t *, const sandlock_sandbox_t *, const char *const *, unsigned int);
+sandlock_result_t *sandlock_pipeline_run(sandlock_pipeline_t *, uint64_t);
+void sandlock_pipeline_free(sandlock_pipeline_t *);
+sandlock_gather_t *sandlock_gather_new(void);
+void sandlock_gather_add_source(sandlock_gather_t *, const char *, const sandlock_sandbox_t *, const char *const *, unsigned int);
+void sandlock_gather_set_consumer(sandlock_gather_t *, const sandlock_sandbox_t *, const char *const *, unsigned int);
+sandlock_result_t *sandlock_gather_run(sandlock_gather_t *, uint64_t);
+void sandlock_gather_free(sandlock_gather_t *);
+uint32_t sandlock_result_stages_len(const sandlock_result_t *);
+const sandlock_result_t *sandlock_result_stage(const sandlock_result_t *, uint32_t);
+
 int sandlock_result_exit_code(const sandlock_result_t *);
 sandlock_exit_reason sandlock_result_reason(const sandlock_result_t *);
 int sandlock_result_signal(const sandlock_result_t *);
