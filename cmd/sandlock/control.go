@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -81,7 +80,9 @@ func (c *control) listen(named bool) error {
 	}
 	c.listener = fd
 	var id [16]byte
-	rand.Read(id[:]) // never fails
+	if _, err := unix.Getrandom(id[:], 0); err != nil {
+		return err
+	}
 	entry := hex.EncodeToString(id[:])
 	if err := unix.Bind(fd, socketAddress(c.dir, entry)); err != nil {
 		return err

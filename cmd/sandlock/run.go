@@ -4,13 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/sandlock/sandlock/core"
-	"golang.org/x/sys/unix"
 )
 
 // runOptions are the flags of run that are not fields of the policy.
@@ -66,6 +64,9 @@ func (o *runOptions) setTimeout(v string) error {
 }
 
 func runCommand(args []string) int {
+	// What takes longest of the start needs nothing of what is said here. Its error is the
+	// start's, too.
+	go func() { _ = core.Prepare() }()
 	o := runOptions{settings: settings{}, control: true}
 	options := o.options()
 	argv, err := parseFlags(args, options)
@@ -114,77 +115,6 @@ func runCommand(args []string) int {
 	}
 	info := runInfo{PID: os.Getpid(), Started: time.Now(), Command: argv, Policy: []byte(all.withoutSecrets().document())}
 	return o.execute(plan, core.Command{Argv: argv}, info, policy.Name)
-}
-
-// execute runs a command. A signal that would end the tool ends the sandbox first, so that
-// nothing runs and the terminal is as it was when the tool is gone. Signals of the terminal
-// itself reach a command that has it.
-func (o *runOptions) execute(plan *core.Plan, cmd core.Command, info runInfo, name string) int {
-	if cmd.Interactive = o.interactive; !o.interactive {
-		cmd.Files = []core.File{{FD: 0, As: 0}, {FD: 1, As: 1}, {FD: 2, As: 2}}
-	}
-	signals := make(chan os.Signal, 1)
-	for _, sig := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT} {
-		if !signal.Ignored(sig) { // as nohup(1) and a shell's & have it
-			signal.Notify(signals, sig)
-		}
-	}
-	var listed *control
-	register := func(name string, named bool) (err error) {
-		if info.Name = name; o.control {
-			listed, err = register(info, named)
-		}
-		return err
-	}
-	// A name that was asked for is taken before the start; else the command needn't wait.
-	var taken errNameTaken
-	unlisted := error(nil)
-	if name != "" {
-		if unlisted = register(name, true); errors.As(unlisted, &taken) {
-			return o.status.failed(unlisted)
-		}
-	}
-	defer func() { listed.close() }()
-	sandbox, err := plan.Spawn(cmd)
-	if err != nil {
-		return o.status.failed(err)
-	}
-	if name == "" {
-		unlisted = register(sandbox.Name(), false)
-	}
-	listed.started(sandbox)
-	if unlisted != nil {
-		o.status.note("ps does not show it: " + unlisted.Error())
-	}
-	over, ended := make(chan struct{}), make(chan os.Signal)
-	go func() {
-		var got os.Signal
-		select {
-		case got = <-signals:
-			_ = sandbox.Kill()
-		case <-over:
-		}
-		ended <- got
-	}()
-	result, err := sandbox.Wait(o.timeout)
-	sandbox.Close()
-	close(over)
-	code := 0
-	if err != nil {
-		code = o.status.failed(err)
-	} else {
-		code = o.status.over(result)
-	}
-	switch got := <-ended; got {
-	case nil:
-		return code
-	case unix.SIGQUIT: // Go's own end by it is a dump
-		return exitSignal + int(unix.SIGQUIT)
-	default:
-		signal.Reset(got)
-		_ = unix.Kill(os.Getpid(), got.(unix.Signal))
-		select {} // the runtime's handler ends us
-	}
 }
 
 // explain shows a policy, where it comes from, and what it is on this kernel.

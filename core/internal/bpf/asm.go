@@ -38,7 +38,11 @@ type asm struct {
 	returns []label
 }
 
-func newAsm() *asm { return &asm{names: []string{""}, targets: []int{-1}} }
+// newAsm has room for a program as they are: the tool makes one at each start, in a heap
+// that is not there yet.
+func newAsm() *asm {
+	return &asm{code: make([]instr, 0, 320), names: append(make([]string, 0, 192), ""), targets: append(make([]int, 0, 192), -1)}
+}
 
 // label makes a label that is not placed yet. Without a name the dump doesn't show it.
 func (a *asm) label(name string) label {
@@ -91,7 +95,7 @@ func single(value uint32, to label) interval { return interval{value, value, to}
 // other. No two intervals overlap.
 func (a *asm) branch(other label, intervals ...interval) {
 	slices.SortFunc(intervals, func(i, j interval) int { return cmp.Compare(i.lo, j.lo) })
-	spans := []span{{0, other}}
+	spans := append(make([]span, 0, 2*len(intervals)+1), span{0, other})
 	add := func(lo uint32, to label) {
 		last := &spans[len(spans)-1]
 		switch {
@@ -190,9 +194,9 @@ func (a *asm) assemble() (code []bpf.RawInstruction, labels map[int]string, err 
 			labels[a.code[target].position] = a.names[l]
 		}
 	}
-	var out []bpf.Instruction
+	out := make([]bpf.Instruction, 0, 2*len(a.code))
 	for i := range a.code {
-		out = append(out, a.resolve(i)...)
+		out = a.resolve(out, i)
 	}
 	code, err = bpf.Assemble(out)
 	return code, labels, err
@@ -241,30 +245,32 @@ func (a *asm) distance(i int, l label) int {
 	return a.code[a.target(i, l)].position - a.code[i].position - 1
 }
 
-func (a *asm) resolve(i int) []bpf.Instruction {
+// resolve appends what instruction i becomes.
+func (a *asm) resolve(out []bpf.Instruction, i int) []bpf.Instruction {
 	ins := &a.code[i]
 	switch {
 	case ins.op != nil:
-		return []bpf.Instruction{ins.op}
+		return append(out, ins.op)
 	case ins.returns:
-		return []bpf.Instruction{bpf.RetConstant{Val: ins.value}}
+		return append(out, bpf.RetConstant{Val: ins.value})
 	case ins.always:
-		return []bpf.Instruction{a.long(i, ins.yes, 0)}
+		return append(out, a.long(i, ins.yes, 0))
 	}
 	jump := bpf.JumpIf{Cond: ins.test, Val: ins.operand}
-	out := []bpf.Instruction{nil}
+	first := len(out)
+	out = append(out, nil)
 	if ins.farYes {
-		out = append(out, a.long(i, ins.yes, len(out)))
+		out = append(out, a.long(i, ins.yes, len(out)-first))
 	} else {
 		jump.SkipTrue = uint8(a.distance(i, ins.yes))
 	}
 	if ins.farNo {
-		jump.SkipFalse = uint8(len(out) - 1)
-		out = append(out, a.long(i, ins.no, len(out)))
+		jump.SkipFalse = uint8(len(out) - first - 1)
+		out = append(out, a.long(i, ins.no, len(out)-first))
 	} else {
 		jump.SkipFalse = uint8(a.distance(i, ins.no))
 	}
-	out[0] = jump
+	out[first] = jump
 	return out
 }
 
