@@ -75,7 +75,7 @@ SONAME := libsandlock.so.0
 LIB_LDFLAGS := -s -w -X runtime.godebugDefault=asyncpreemptoff=1 -extldflags "-Wl,-soname,$(SONAME) -Wl,--version-script=$(CURDIR)/capi/sandlock.map -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack"
 $(LIB): $(WARDEN) FORCE
 	@mkdir -p build
-	GOFLAGS='$(filter-out -race,$(GOFLAGS))' $(GO) build $(TAGS) -trimpath -buildmode=c-shared \
+	GOFLAGS='$(filter-out -race,$(GOFLAGS))' $(GO) build $(TAGS),sandlock_capi -trimpath -buildmode=c-shared \
 		-ldflags '$(LIB_LDFLAGS)' -o build/lib.so ./capi
 	@rm -f build/lib.h; if cmp -s build/lib.so $@; then rm build/lib.so; else mv build/lib.so $@; fi
 

@@ -126,6 +126,8 @@ func goBuilderNumber(p *C.sandlock_builder_t, field C.int, value C.uint64_t) *C.
 	return set(p, func(b *builder) error {
 		policy, v := b.policy, uint64(value)
 		switch field {
+		case C.FIELD_NET_ALLOW_PRIVATE_NAMES:
+			policy.NetAllowPrivateNames = v != 0
 		case C.FIELD_CLEAN_ENV:
 			policy.CleanEnv = v != 0
 		case C.FIELD_MAX_OPEN_FILES:

@@ -56,6 +56,7 @@ STRING_SETTER(policy_events, FIELD_POLICY_EVENTS)
 		ENTER(b);                                                                  \
 		return goBuilderNumber(b, id, (uint64_t)v);                                \
 	}
+NUMBER_SETTER(net_allow_private_names, bool, FIELD_NET_ALLOW_PRIVATE_NAMES)
 NUMBER_SETTER(clean_env, bool, FIELD_CLEAN_ENV)
 NUMBER_SETTER(max_open_files, unsigned int, FIELD_MAX_OPEN_FILES)
 NUMBER_SETTER(max_output, uint64_t, FIELD_MAX_OUTPUT)

@@ -55,6 +55,7 @@ func init() {
 		func() { C.sl_hold_forks() },
 		func() { C.sl_let_forks() },
 	)
+	core.SetResolver(resolveName)
 	_ = core.Prepare() // what fails here fails a run, which says so
 }
 

@@ -100,9 +100,10 @@ var jsonFields = map[string]func(p *Policy, f *jsonField){
 	"extra_deny_syscalls":  func(p *Policy, f *jsonField) { f.strings(&p.ExtraDenySyscalls) },
 	"extra_allow_syscalls": func(p *Policy, f *jsonField) { f.strings(&p.ExtraAllowSyscalls) },
 
-	"net_allow":      func(p *Policy, f *jsonField) { f.strings(&p.NetAllow) },
-	"net_deny":       func(p *Policy, f *jsonField) { f.strings(&p.NetDeny) },
-	"net_allow_bind": func(p *Policy, f *jsonField) { f.ports(&p.NetAllowBind) },
+	"net_allow":               func(p *Policy, f *jsonField) { f.strings(&p.NetAllow) },
+	"net_deny":                func(p *Policy, f *jsonField) { f.strings(&p.NetDeny) },
+	"net_allow_private_names": func(p *Policy, f *jsonField) { f.boolean(&p.NetAllowPrivateNames) },
+	"net_allow_bind":          func(p *Policy, f *jsonField) { f.ports(&p.NetAllowBind) },
 
 	"allow_degraded": func(p *Policy, f *jsonField) { f.protections(&p.AllowDegraded) },
 	"disable":        func(p *Policy, f *jsonField) { f.protections(&p.Disable) },

@@ -12,6 +12,8 @@ import (
 type netPlan struct {
 	reach *reach    // the rules for addresses
 	names []netRule // those for names, which the start of a run resolves
+	// privateNames: a name may resolve to an address that is not of the public Internet.
+	privateNames bool
 
 	// Which inet sockets may be made.
 	tcp, udp, icmp bool
@@ -32,7 +34,7 @@ var netEvents = []string{"connect", "sendto", "sendmsg", "sendmmsg"}
 func (p *Policy) compileNet() netPlan {
 	var none faults // of a policy that is valid
 	allow, deny := parseNetRules(p.NetAllow, inAllow, &none), parseNetRules(p.NetDeny, inDeny, &none)
-	n := netPlan{bind: parseBindPorts(p.NetAllowBind, &none)}
+	n := netPlan{bind: parseBindPorts(p.NetAllowBind, &none), privateNames: p.NetAllowPrivateNames}
 	n.names = slices.DeleteFunc(slices.Clone(allow), func(r netRule) bool { return r.target.host == "" })
 	allow = slices.DeleteFunc(allow, func(r netRule) bool { return r.target.host != "" })
 	n.reach = newReach(allow, deny)
@@ -110,9 +112,5 @@ func (n *netPlan) String() string {
 // checkNet looks at net_allow and net_deny.
 func (p *Policy) checkNet(f *faults) {
 	parseNetRules(p.NetDeny, inDeny, f)
-	for _, rule := range parseNetRules(p.NetAllow, inAllow, f) {
-		if rule.target.host != "" {
-			f.add("net_allow", quote(rule.String()), "rules for names are not built yet; give addresses")
-		}
-	}
+	parseNetRules(p.NetAllow, inAllow, f)
 }

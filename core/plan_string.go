@@ -35,6 +35,7 @@ func (p *Plan) String() string {
 	line("no_huge_pages", "%t", p.noHugePages)
 	line("no_randomize_memory", "%t", p.noRandomize)
 	line("network", "%v", &p.net)
+	line("net_allow_private_names", "%t", p.net.privateNames)
 	line("tcp bind", "%v", p.net.bind)
 	line("allow_degraded", "%v", p.degradable)
 	line("disable", "%v", p.disabled)

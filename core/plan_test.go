@@ -53,6 +53,7 @@ no_huge_pages: true
 no_randomize_memory: true
 network: in the kernel
   tcp: allow * ports 80,443
+net_allow_private_names: false
 tcp bind: 8000-8010
 allow_degraded: [fs-refer signal-scope]
 disable: [fs-ioctl-dev]

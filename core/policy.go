@@ -57,7 +57,10 @@ type Policy struct {
 	// icmp, or none for TCP and UDP; an address, a network, or * or nothing for any. NetDeny
 	// is taken from that, or, alone, from everything.
 	NetAllow, NetDeny []string
-	NetAllowBind      []string // N, "a,b", "lo-hi", "*"; port 0 is one that the kernel chooses
+	// NetAllowPrivateNames lets names in NetAllow, which are resolved once, at the start of
+	// each run, have addresses that are not of the public Internet. localhost may anyway.
+	NetAllowPrivateNames bool
+	NetAllowBind         []string // N, "a,b", "lo-hi", "*"; port 0 is one that the kernel chooses
 
 	AllowDegraded []Protection // may be missing on the kernel that it runs on
 	Disable       []Protection // off on every kernel

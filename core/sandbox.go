@@ -132,7 +132,7 @@ func (p *Plan) RunInteractive(cmd Command) (int, error) {
 // launch does all but the collecting. Only a background run is parked before its
 // exec.
 func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
-	s := &Sandbox{plan: p, reach: p.net.reach, collector: by, command: -1, done: -1, epoll: -1, execEnd: -1, onClose: cmd.OnClose}
+	s := &Sandbox{plan: p, collector: by, command: -1, done: -1, epoll: -1, execEnd: -1, onClose: cmd.OnClose}
 	s.out, s.errs = newStream(), newStream()
 	park := by == background
 	if s.onClose == nil {
@@ -149,6 +149,9 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 		return nil, err
 	}
 	if err := p.check(hostKernel()); err != nil {
+		return nil, err
+	}
+	if s.reach, err = p.net.resolveNames(); err != nil {
 		return nil, err
 	}
 	if s.name, err = takeName(cmd.Name, p.name); err != nil {

@@ -55,8 +55,9 @@ func TestValidateFields(t *testing.T) {
 
 		{"net", func(p *Policy) { p.NetAllow = []string{"tcp://:80,443", "tcp://*:22"} }, ""},
 		{"net malformed", func(p *Policy) { p.NetAllow = []string{"tcp://:80,"} }, `net_allow: "tcp://:80,": at byte 10: a port is missing`},
-		{"net unbuilt", func(p *Policy) { p.NetAllow = []string{"tcp://example.com:443"} },
-			`net_allow: "tcp://example.com:443": rules for names are not built yet; give addresses`},
+		{"net name", func(p *Policy) { p.NetAllow = []string{"tcp://example.com:443"} }, ""},
+		{"net deny name", func(p *Policy) { p.NetDeny = []string{"example.com"} },
+			`net_deny: "example.com": at byte 0: "example.com" is a host name, which says nothing about other names of the same address; deny addresses, networks or private`},
 		{"bind", func(p *Policy) { p.NetAllowBind = []string{"80", "1-2,5"} }, ""},
 		{"bind reversed", func(p *Policy) { p.NetAllowBind = []string{"9-8"} },
 			`--net-allow-bind: net_allow_bind: "9-8": the range 9-8 is reversed; write 8-9`},

@@ -234,12 +234,19 @@ sandlock_builder_t *sandlock_sandbox_builder_cwd(sandlock_builder_t *b, const ch
  * sockets; it has no ports), none is TCP and UDP. The target is an IPv4 or IPv6 address
  * ("[::1]" before ports), a network as "10.0.0.0/8", or "*" or nothing for any; no ports
  * or "*" are all. An IPv4 address that is mapped into IPv6 is the IPv4 address. Without any
- * rule no network socket can be made. Names are not built yet. */
+ * rule no network socket can be made.
+ *
+ * The target can be a host name as well: the start of a run resolves it, as the host's
+ * programs do (getaddrinfo(3)), which may take time; what it has resolved to then may be
+ * reached, and a name that does not resolve is an error of the start. One that resolves to
+ * an address that is not of the public Internet is too, but localhost and *.localhost. */
 sandlock_builder_t *sandlock_sandbox_builder_net_allow(sandlock_builder_t *b, const char *spec);
 /* What may not be reached, of what net_allow lets; without any net_allow, everything else
  * may, by TCP and UDP. The same form; the target can be "private" too, every address that
  * is not of the public Internet, but no name. */
 sandlock_builder_t *sandlock_sandbox_builder_net_deny(sandlock_builder_t *b, const char *spec);
+/* Names in net_allow may resolve to any address. */
+sandlock_builder_t *sandlock_sandbox_builder_net_allow_private_names(sandlock_builder_t *b, bool v);
 /* TCP ports that may be bound: "N", "a,b", "lo-hi", or "*" alone. */
 sandlock_builder_t *sandlock_sandbox_builder_net_allow_bind(sandlock_builder_t *b, const char *spec);
 

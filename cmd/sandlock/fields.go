@@ -46,6 +46,7 @@ var fields = []field{
 	{name: "unix_allow", long: "unix-allow", kind: list, arg: "PATH", toml: "network.unix_allow", path: true, help: "named socket that may be connected to"},
 
 	{name: "net_allow", long: "net-allow", kind: rules, arg: "RULE,…", toml: "network.allow", help: "may be reached: [tcp|udp|icmp://]HOST[:PORTS]"},
+	{name: "net_allow_private_names", long: "net-allow-private-names", kind: boolean, toml: "network.allow_private_names", help: "names in --net-allow may be those of internal addresses"},
 	{name: "net_deny", long: "net-deny", kind: rules, arg: "RULE,…", toml: "network.deny", help: "may not be reached"},
 	{name: "net_allow_bind", long: "net-allow-bind", kind: ports, arg: "PORTS", toml: "network.allow_bind", help: "TCP ports that may be listened on: N, LO-HI or *"},
 	{name: "net_deny_bind", long: "net-deny-bind", kind: ports, arg: "PORTS", toml: "network.deny_bind", help: "TCP ports that may not be listened on"},

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import socket
-from typing import Any
+from typing import Any, Iterator, List, Tuple
 
 import pytest
 
@@ -147,6 +148,56 @@ def test_network(box: Sandbox) -> None:
             other.accept()
 
 
+REACH = """
+import socket, sys
+for kind, host, port in zip(*[iter(sys.argv[1:])] * 3):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        s = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+        s.connect((host, int(port)))
+        s.sendall(b"hi")
+        print("ok")
+    except OSError as e: print(e.errno)
+"""
+
+
+def reach(box: Sandbox, *where: Any) -> List[str]:
+    """What becomes of connecting to each (protocol, host, port)."""
+    r = box.run([INSIDE, "-c", REACH, *[str(part) for place in where for part in place]], text=True)
+    assert r.success, r
+    return list(r.stdout.split())
+
+
+@pytest.fixture
+def places() -> Iterator[List[Tuple[str, str, int]]]:
+    """A TCP and a UDP port on 127.0.0.1 and 127.0.0.2."""
+    with contextlib.ExitStack() as stack:
+        found = []
+        for host in "127.0.0.1", "127.0.0.2":
+            tcp = stack.enter_context(socket.create_server((host, 0)))
+            udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            udp.bind((host, 0))
+            found += [("tcp", host, tcp.getsockname()[1]), ("udp", host, udp.getsockname()[1])]
+        yield found
+
+
+@pytest.mark.parametrize("allow, deny, want", [
+    (["127.0.0.1"], [], "ok ok 13 13"), (["tcp://127.0.0.1"], [], "ok 13 13 13"), (["udp://127.0.0.0/8"], [], "13 ok 13 ok"),
+    ([], ["private"], "13 13 13 13"), ([], ["127.0.0.2"], "ok ok 13 13"), (["127.0.0.0/8"], ["udp://127.0.0.1"], "ok 13 ok ok"),
+    (["localhost"], [], "ok ok 13 13"), (["*"], ["private"], "13 13 13 13"), (["*"], [], "ok ok ok ok"), (["icmp://127.0.0.1"], [], "13 13 13 13"),
+    ([], [], "13 13 13 13"), (["[::1]"], [], "13 13 13 13"), (["[::ffff:127.0.0.2]"], [], "13 13 ok ok"),
+])
+def test_addresses(box: Sandbox, places: List[Any], allow: List[str], deny: List[str], want: str) -> None:
+    box.net_allow, box.net_deny = allow, deny
+    assert reach(box, *places) == want.split()
+
+
+def test_names_that_do_not_resolve(box: Sandbox) -> None:
+    box.net_allow = ["tcp://name.invalid:80", "other.invalid"]
+    result = box.run(["true"])
+    assert not result.success and result.error and "name.invalid" in result.error and "other.invalid" in result.error
+
+
 def test_bind(box: Sandbox) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -167,7 +218,7 @@ def test_bad_bind_rules(rule: Any) -> None:
 
 @pytest.mark.parametrize("field, value", [
     ("workdir", "/x"), ("chroot", "/x"), ("fs_mount", {"/a": "/b"}), ("fs_storage", "/x"), ("max_disk", "1G"),
-    ("net_allow", ["tcp://example.org:80"]), ("net_deny_bind", [80]),
+    ("net_deny_bind", [80]),
     ("port_remap", True), ("http_allow", ["GET a/*"]), ("random_seed", 1), ("time_start", 0), ("deterministic_dirs", True),
     ("uid", 1), ("unix_allow", ["/x"]), ("no_supervisor", True), ("init_fn", print),
     ("work_fn", print), ("policy_events", ["bind"]), ("on_exit", "keep"), ("credentials", {"a": "env:B"}),

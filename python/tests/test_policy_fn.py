@@ -201,6 +201,45 @@ def test_file_events(box: Sandbox, tmp_path: pathlib.Path) -> None:
     assert not r.success and victim.read_text() == "kept"
 
 
+def test_network_events(box: Sandbox) -> None:
+    seen: List[SyscallEvent] = []
+    box.policy_fn = lambda event, ctx: seen.append(event) if event.category == "network" else None
+    box.net_allow = ["127.0.0.0/8", "[::1]"]
+    program = """
+import socket
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+u.sendto(b"x", ("127.0.0.1", 9))
+u.sendmsg([b"x"], [], 0, ("127.0.0.2", 9))
+u.connect(("127.0.0.3", 9))
+u.send(b"x")
+t = socket.socket(socket.AF_INET6)
+print(t.connect_ex(("::1", 1)), t.connect_ex(("::1", 1)))
+"""
+    r = box.run([INSIDE, "-c", program], text=True)
+    assert r.success and r.stdout == "111 111\n", r
+    assert [(e.syscall, e.host, e.port) for e in seen] == [
+        ("sendto", "127.0.0.1", 9), ("sendmsg", "127.0.0.2", 9), ("connect", "127.0.0.3", 9), ("connect", "::1", 1), ("connect", "::1", 1)]
+    assert all(e.pid > 0 and e.parent_pid > 0 and e.argv is None and not e.denied for e in seen)
+
+
+def test_restrict_network(box: Sandbox) -> None:
+    def judge(event: SyscallEvent, ctx: PolicyContext) -> Any:
+        if event.argv and "only=1" in event.argv:
+            ctx.restrict_network(["127.0.0.2"])
+        elif event.argv and "none=1" in event.argv:
+            ctx.restrict_pid_network(event.pid, [])
+        return 101 if event.host == "127.0.0.4" else False
+
+    box.policy_fn, box.net_allow = judge, ["tcp://*"]
+    program = "import socket, sys; print([socket.socket().connect_ex((f'127.0.0.{n}', 1)) for n in (1, 2, 4)])"
+    reach = f'{INSIDE} -c "{program}"'
+    r = box.run(["sh", "-c", f"{reach}; env none=1 {reach}; env only=1 {reach}; {reach}"], text=True)
+    assert r.stdout.splitlines() == ["[111, 111, 101]", "[13, 13, 13]", "[13, 111, 13]", "[13, 111, 13]"], r
+    box.policy_events = ["execve"]  # and no connect
+    with pytest.raises(CallbackError, match='"connect"'):
+        box.run(["env", "only=1", "true"])
+
+
 @pytest.mark.parametrize("answer", [False, "audit", -1, 13])
 def test_a_failed_change_denies(box: Sandbox, answer: Any) -> None:
     changing(box, CHANGES["deny_path"], answer)

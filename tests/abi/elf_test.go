@@ -77,7 +77,7 @@ func TestBuild(t *testing.T) {
 			tags = s.Value
 		}
 	}
-	if tags != "landlocktsync" {
+	if tags != "landlocktsync,sandlock_capi" {
 		t.Errorf("built with the tags %q", tags)
 	}
 }

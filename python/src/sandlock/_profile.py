@@ -39,6 +39,7 @@ _KEYS = {
     "network.unix_allow": ("unix_allow", "paths"),
     "network.allow": ("net_allow", "list"),
     "network.deny": ("net_deny", "list"),
+    "network.allow_private_names": ("net_allow_private_names", "boolean"),
     "network.allow_bind": ("net_allow_bind", "ports"),
     "network.deny_bind": ("net_deny_bind", "ports"),
     "network.port_remap": ("port_remap", "boolean"),

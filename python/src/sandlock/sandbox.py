@@ -83,7 +83,14 @@ class Sandbox(Runs):
     ``icmp`` (ping sockets; it has no ports), none is TCP and UDP. The target is an IPv4 or IPv6
     address (``[::1]`` before ports), a network as ``10.0.0.0/8``, or ``*`` or nothing for
     any; no ports or ``*`` are all. Without any rule there is no network at all: no network
-    socket can be made. Names are not built yet."""
+    socket can be made.
+
+    The target can be a host name as well: the start of a run resolves it, as the host's
+    programs do, which may take time; what it has resolved to then may be reached, and a
+    name that does not resolve is an error of the start. One that resolves to an address
+    that is not of the public Internet is too, but ``localhost`` and ``*.localhost``."""
+    net_allow_private_names: bool = False
+    """Names in ``net_allow`` may resolve to any address."""
     net_deny: Sequence[str] = ()
     """What may not be reached, of what ``net_allow`` lets; without any ``net_allow``,
     everything else may, by TCP and UDP. The same form; the target can be ``private`` too,

@@ -68,6 +68,7 @@ static void bad_builder(sandlock_builder_t *b)
 	BAD(b, sandlock_sandbox_builder_net_allow(b, "tcp://:80") == b);
 	BAD(b, sandlock_sandbox_builder_net_deny(b, "private") == b);
 	BAD(b, sandlock_sandbox_builder_net_allow_bind(b, "80") == b);
+	BAD(b, sandlock_sandbox_builder_net_allow_private_names(b, true) == b);
 	BAD(b, sandlock_sandbox_builder_clean_env(b, true) == b);
 	BAD(b, sandlock_sandbox_builder_env_var(b, "A", "b") == b);
 	BAD(b, sandlock_sandbox_builder_max_open_files(b, 10) == b);
