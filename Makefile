@@ -6,7 +6,7 @@
 # make bench      the measurements beside their peers
 # make soak       the long forms of the tests that have one
 # make fuzz       each fuzz target for FUZZTIME
-# make install    PREFIX= DESTDIR= LIBDIR= BINDIR=
+# make install    PREFIX= DESTDIR= LIBDIR= BINDIR= DATADIR=
 # make lint       gofmt, go vet, mypy --strict, shellcheck
 # make cross      compiles the warden and the Go code for arm64, too
 #
@@ -17,6 +17,7 @@ PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 BINDIR ?= $(PREFIX)/bin
+DATADIR ?= $(PREFIX)/share
 FUZZTIME ?= 10s
 GO ?= go
 PYTHON ?= python3
@@ -172,6 +173,13 @@ install:
 	@test -e $(LIB) -a -e $(TOOL) || $(MAKE) all
 	install -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(BINDIR)'
 	install -m 0755 $(TOOL) '$(DESTDIR)$(BINDIR)/sandlock'
+	install -d '$(DESTDIR)$(DATADIR)/man/man1' '$(DESTDIR)$(DATADIR)/man/man3' '$(DESTDIR)$(DATADIR)/bash-completion/completions' \
+		'$(DESTDIR)$(DATADIR)/zsh/site-functions' '$(DESTDIR)$(DATADIR)/fish/vendor_completions.d'
+	install -m 0644 docs/man/sandlock.1 '$(DESTDIR)$(DATADIR)/man/man1/sandlock.1'
+	install -m 0644 docs/man/sandlock.3 '$(DESTDIR)$(DATADIR)/man/man3/sandlock.3'
+	$(TOOL) completion bash > '$(DESTDIR)$(DATADIR)/bash-completion/completions/sandlock'
+	$(TOOL) completion zsh > '$(DESTDIR)$(DATADIR)/zsh/site-functions/_sandlock'
+	$(TOOL) completion fish > '$(DESTDIR)$(DATADIR)/fish/vendor_completions.d/sandlock.fish'
 	install -m 0755 $(LIB) '$(DESTDIR)$(LIBDIR)/$(SONAME)'
 	ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libsandlock.so'
 	install -m 0644 include/sandlock.h '$(DESTDIR)$(INCLUDEDIR)/sandlock.h'

@@ -37,7 +37,11 @@ func (l *learning) judge(e *core.Event, _ *core.Context) core.Verdict {
 	if e.Category == core.CategoryNetwork && e.Port != 0 {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.connects["tcp://"+net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))] = true
+		scheme := "" // of a connect, TCP and UDP
+		if e.Syscall != "connect" {
+			scheme = "udp://"
+		}
+		l.connects[scheme+net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))] = true
 	}
 	return core.Allow
 }
@@ -95,10 +99,10 @@ func learnCommand(args []string) int {
 func (l *learning) policy(pwd string) *core.Policy {
 	p := core.NewPolicy()
 	p.FSReadable, p.FSWritable = []string{"/"}, []string{"/"}
-	p.NetAllow, p.NetAllowBind = []string{"tcp://*"}, []string{"*"}
+	p.NetAllow, p.NetAllowBind = []string{"*"}, []string{"*"}
 	p.MaxProcesses = nil
 	p.Env = map[string]string{"TMPDIR": pwd}
-	p.PolicyFn, p.PolicyEvents = l.judge, []string{"openat", "connect"}
+	p.PolicyFn, p.PolicyEvents = l.judge, []string{"openat", "connect", "sendto", "sendmsg", "sendmmsg"}
 	return p
 }
 

@@ -38,6 +38,7 @@ func commands() []command {
 		{"inspect", "NAME", "one of them, with its policy and processes, as JSON", inspectCommand},
 		{"kill", "NAME… | --all", "end them", killCommand},
 		{"top", "[--once]", "what they use, again and again", topCommand},
+		{"completion", "bash | zsh | fish", "a script for the shell", completionCommand},
 		{"version", "", "print the version", func([]string) int { fmt.Println("sandlock " + version); return 0 }},
 	}
 }

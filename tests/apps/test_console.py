@@ -51,6 +51,30 @@ def test_program(program: str, printed: str, tmp_path: pathlib.Path) -> None:
     assert ran.stdout == printed
 
 
+def test_manual_pages(tmp_path: pathlib.Path) -> None:
+    """They are about commands and flags that there are, all commands among them; the
+    program in the page for C compiles; and they are installed."""
+    page = re.sub(r"\\f.|\\(?=-)", "", (ROOT / "docs/man/sandlock.1").read_text())
+    told = subprocess.run([TOOL, "run", "--help"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    flags = set(re.findall(r"^  (?:-\w, |    )(--[\w-]+)", told, re.M)) | {"--merge", "--"}
+    named = set(re.findall(r"--[\w-]*", page))
+    assert len(named) > 10 and not named - flags - {"--help"}
+    commands = subprocess.run([TOOL, "help"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    for command in re.findall(r"^  (\w+)", commands, re.M):
+        assert re.search(rf"\b{command}\b", page), command
+
+    source = (ROOT / "docs/man/sandlock.3").read_text().split(".SH EXAMPLE\n.nf\n")[1].split("\n.fi")[0]
+    (tmp_path / "hello.c").write_text(source.replace("\\-", "-").replace("\\e", "\\"))
+    subprocess.run(["make", "install", "PREFIX=/usr", f"DESTDIR={tmp_path}"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
+                   env={**os.environ, "MAKEFLAGS": ""})
+    subprocess.run(["cc", "-Wall", "-Werror", f"-I{tmp_path}/usr/include", "hello.c", f"-L{tmp_path}/usr/lib", "-lsandlock",
+                    f"-Wl,-rpath,{tmp_path}/usr/lib", "-o", "hello"], cwd=tmp_path, check=True)
+    assert subprocess.run([tmp_path / "hello"], stdout=subprocess.PIPE, text=True).stdout == "hello from the sandbox\n"
+    for name in "man/man1/sandlock.1", "man/man3/sandlock.3", "bash-completion/completions/sandlock", "zsh/site-functions/_sandlock":
+        assert (tmp_path / "usr/share" / name).stat().st_size > 500
+    assert subprocess.run([tmp_path / "usr/bin/sandlock", "run", "-p", "system", "--", "echo", "in"], stdout=subprocess.PIPE).stdout == b"in\n"
+
+
 def test_each_profile_is_documented() -> None:
     listed = subprocess.run([TOOL, "profile", "list"], check=True, stdout=subprocess.PIPE, text=True,
                             env=environment(pathlib.Path("/nonexistent"))).stdout
