@@ -76,8 +76,5 @@ def test_refused_fields() -> None:
         value: Any = ["x"] if defaults[name] == () else {"a": "b"} if name.startswith("fs_mount") else 2
         with pytest.raises(sandlock.PolicyError, match=f"{name}: .*: this field is not built yet"):
             sandlock.Sandbox(fs_readable=["/usr"], **{name: value}).run(["/bin/true"])
-    for rule in "tcp://192.0.2.1:80", "udp://:53", "icmp://*", "example.test:80":
-        with pytest.raises(sandlock.PolicyError, match="net_allow"):
-            sandlock.Sandbox(net_allow=[rule]).run(["/bin/true"])
     not_enforced = sandlock.kernel_report()["not_enforced_yet"]
     assert set(not_enforced) <= names
