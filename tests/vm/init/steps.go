@@ -22,6 +22,8 @@ const (
 		"TestThousandThreads|TestDoomedExecs|TestLeavingLeader|TestExecsAtOnce|" +
 		"TestCallerKilled|TestStuckFunction|TestBlockedFunction|TestFunctionThatNeverReturns"
 	ended = "TestDaemons|TestEndings|TestHostKilled|TestWardenKilled"
+	limits = "TestMaxProcesses|TestMaxProcessesCount|TestForksUnderSignals|TestTracedFromBirth|" +
+		"TestMaxCPUAndJobs|TestMaxCPULeavesStopped|TestMaxCPUContinued|TestHeldEnds"
 	// What older kernels do without.
 	scoped = "TestNetworkDoors|TestListenDoors|TestAbstractSockets|TestProcessesOutside"
 	runs   = "TestRunCollectsOutputAndStatus|TestRulesetIsEnforced|TestStartErrors|" +
@@ -41,6 +43,7 @@ var steps = []step{
 	{scope: 1, program: "attacks.test", args: tests("TestYamaRaised"), want: passed, env: []string{"SANDLOCK_VM_RAISE=2"}},
 	{scope: 1, program: "core.test", args: tests(runs), want: passed},
 	{scope: 1, program: "attacks.test", args: tests(ended), want: passed},
+	{scope: 1, program: "attacks.test", args: tests(limits), want: passed},
 	{scope: 1, program: "attacks.test", args: tests(traced), want: passed},
 	{scope: 2, program: "victims/report", want: `"yama":2`},
 	{scope: 2, program: "attacks.test", args: tests("TestYama"), want: passed},
