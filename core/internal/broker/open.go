@@ -49,7 +49,7 @@ func (b *Broker) Open(c *Caller, d *Denials, o Open, use func(fd int)) error {
 func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(fd int)) error {
 	create := o.Flags&unix.O_CREAT != 0
 	exclusive := create && o.Flags&unix.O_EXCL != 0
-	w := walker{caller: c, id: id, denied: d.now.Load(), follow: o.Flags&unix.O_NOFOLLOW == 0 && !exclusive}
+	w := walker{caller: c, id: id, denied: d.now.Load(), create: create, follow: o.Flags&unix.O_NOFOLLOW == 0 && !exclusive}
 	p, err := w.walk(o.Dir, o.Path)
 	if err != nil {
 		return err
@@ -62,8 +62,6 @@ func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(
 		}
 	case p.obj < 0 && !create:
 		return unix.ENOENT
-	case p.obj < 0 && p.slash:
-		return unix.EISDIR
 	case p.obj < 0:
 		err = give(id.quick.do, c, func() (int, error) {
 			// What has come there meanwhile was not looked at.
@@ -79,7 +77,7 @@ func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(
 		return err
 	case exclusive:
 		return unix.EEXIST
-	case create && (p.kind() == unix.S_IFDIR || p.slash):
+	case create && p.kind() == unix.S_IFDIR:
 		return unix.EISDIR
 	case o.Flags&unix.O_DIRECTORY != 0 && p.kind() != unix.S_IFDIR:
 		return unix.ENOTDIR

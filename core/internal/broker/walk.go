@@ -55,6 +55,7 @@ type walker struct {
 	// parent: a name is wanted, as for making, removing and renaming: the last component is
 	// one whatever it is, and a slash behind it does not follow a link.
 	parent bool
+	create bool // the last component may be made: with a slash behind it, it is EISDIR
 
 	rootFD int
 	rootSt unix.Statx_t
@@ -170,6 +171,9 @@ func (w *walker) walk(dirfd int, path string) (p place, err error) {
 		}
 		next, err := w.open(cur, name, openObj)
 		if err == unix.ENOENT && last {
+			if w.create && slash {
+				return p, unix.EISDIR
+			}
 			p.dir, p.dirID, p.name, p.slash, cur = cur, idOf(&st), name, slash, -1
 			return p, nil
 		}
@@ -184,6 +188,10 @@ func (w *walker) walk(dirfd int, path string) (p place, err error) {
 		if w.denied.has(&nextSt) {
 			unix.Close(next)
 			return p, unix.EACCES
+		}
+		if w.create && last && slash {
+			unix.Close(next)
+			return p, unix.EISDIR
 		}
 		link := nextSt.Mode&unix.S_IFMT == unix.S_IFLNK
 		if link && (!last || (w.follow || slash) && !w.parent) {
