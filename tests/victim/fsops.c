@@ -103,7 +103,7 @@ static int walk(int dir, const char *path, int follow, int parent, char *canonic
 		}
 		strcpy(canonical, next);
 		if (last)
-			return 0;
+			return slash && !parent && !S_ISDIR(st.st_mode) ? -1 : 0;
 	}
 }
 

@@ -132,6 +132,12 @@ func (w *walker) walk(dirfd int, path string) (p place, err error) {
 		if cur, err = w.caller.dir(dirfd); err != nil {
 			return p, err
 		}
+		if err := statFD(cur, &st); err != nil {
+			return p, err
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			return p, unix.ENOTDIR
+		}
 		if err := w.start(cur, &st); err != nil {
 			return p, err
 		}
