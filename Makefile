@@ -1,6 +1,7 @@
 # make            the warden, libsandlock.so, the tool and, in place, the Python package
 # make test       everything that tests; fetches what it needs (tests/setup)
 # make test-apps  PostgreSQL, Redis and Chromium in a sandbox; installs them
+# make test-cpython  CPython's own tests of subprocess, over Sandbox.popen; installs them
 # make test-vm    some of the tests on Debian's kernels, in qemu, under each of Yama's
 #                 ptrace scopes; installs qemu, downloads the kernels
 # make bench      the measurements beside their peers
@@ -44,7 +45,7 @@ export GOFLAGS := $(GOFLAGS) -modcacherw
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: all warden test go-test python-test test-setup test-apps test-vm bench soak fuzz install clean lint vet cross FORCE
+.PHONY: all warden test go-test python-test test-setup test-apps test-cpython test-vm bench soak fuzz install clean lint vet cross FORCE
 
 LIB := build/libsandlock.so.0
 TOOL := build/sandlock
@@ -119,6 +120,11 @@ python-test: all test-setup
 test-apps: all test-setup
 	tests/setup/packages postgresql redis-server chromium
 	SANDLOCK_TEST_SERVERS=1 $(GO) test $(TAGS) -count=1 -v $(GOTESTFLAGS) ./tests/apps
+
+# Debian's own Python, whose tests the package has.
+test-cpython: all
+	tests/setup/packages libpython3-testsuite
+	PYTHONPATH=python/src /usr/bin/python3 tests/cpython/run.py
 
 # Metapackages, older kernels first; those that the distribution lacks are left out.
 VM_KERNELS ?= linux-image-cloud-amd64 linux-image-6.12-cloud-amd64

@@ -214,8 +214,8 @@ API int sandlock_run_interactive(const sandlock_sandbox_t *policy, const char *n
 	return goRunInteractive((sandlock_sandbox_t *)policy, (char *)name, (char **)argv, argc);
 }
 
-static sandlock_handle_t *spawn(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
-                                unsigned int argc, int stdin_fd, const sandlock_file_t *files, uint32_t count,
+static sandlock_handle_t *spawn(const sandlock_sandbox_t *policy, const char *name, const char *executable,
+                                const char *const *argv, unsigned int argc, int stdin_fd, const sandlock_file_t *files, uint32_t count,
                                 uint32_t flags, sandlock_handle_t **out)
 {
 	sandlock_handle_t *h, *unused;
@@ -223,22 +223,22 @@ static sandlock_handle_t *spawn(const sandlock_sandbox_t *policy, const char *na
 		out = &unused;
 	*out = NULL;
 	ENTER(NULL);
-	h = goSpawn((sandlock_sandbox_t *)policy, (char *)name, (char **)argv, argc, stdin_fd, (sandlock_file_t *)files,
-		    count, flags);
+	h = goSpawn((sandlock_sandbox_t *)policy, (char *)name, (char *)executable, (char **)argv, argc, stdin_fd,
+		    (sandlock_file_t *)files, count, flags);
 	return *out = h;
 }
 
 API sandlock_handle_t *sandlock_spawn(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
                                       unsigned int argc, int stdin_fd, uint32_t flags, sandlock_handle_t **out)
 {
-	return spawn(policy, name, argv, argc, stdin_fd, NULL, 0, flags, out);
+	return spawn(policy, name, NULL, argv, argc, stdin_fd, NULL, 0, flags, out);
 }
 
-API sandlock_handle_t *sandlock_spawn_files(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
-                                            unsigned int argc, const sandlock_file_t *files, uint32_t count,
+API sandlock_handle_t *sandlock_spawn_files(const sandlock_sandbox_t *policy, const char *name, const char *executable,
+                                            const char *const *argv, unsigned int argc, const sandlock_file_t *files, uint32_t count,
                                             uint32_t flags, sandlock_handle_t **out)
 {
-	return spawn(policy, name, argv, argc, -1, files, count, flags, out);
+	return spawn(policy, name, executable, argv, argc, -1, files, count, flags, out);
 }
 
 API sandlock_handle_t *sandlock_popen(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,

@@ -17,6 +17,8 @@ type Command struct {
 	// Argv as bytes. Argv[0] without a slash is looked up in the PATH that the
 	// command itself will have.
 	Argv []string
+	// Executable is looked up in the place of Argv[0], unless it is "".
+	Executable string
 	// Environ is the base environment, as os.Environ() has it; nil takes that.
 	Environ []string
 	// Env are variables, as KEY=VALUE, that the command has besides, or instead of those of
@@ -58,6 +60,9 @@ func (c *Command) check() error {
 		if strings.IndexByte(a, 0) >= 0 {
 			return fmt.Errorf("argv[%d]: %q holds a NUL byte", i, a)
 		}
+	}
+	if strings.IndexByte(c.Executable, 0) >= 0 {
+		return fmt.Errorf("executable: %q holds a NUL byte", c.Executable)
 	}
 	for i, e := range c.Environ {
 		if strings.IndexByte(e, 0) >= 0 {

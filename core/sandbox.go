@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -157,12 +158,20 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 	if s.name, err = takeName(cmd.Name, p.name); err != nil {
 		return nil, err
 	}
+	var mine fdList // descriptors that only the spawn needs
+	defer mine.close()
+	cwd := -1
+	if p.cwd != "" {
+		if cwd, err = mine.keep(unix.Open(p.cwd, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)); err != nil {
+			return nil, &StartError{Step: "cwd", Path: p.cwd, Err: err}
+		}
+	}
 	base := cmd.Environ
 	if base == nil {
 		base = os.Environ()
 	}
 	env := overlaid(p.environ(base), cmd.Env)
-	if s.path, err = p.lookPath(cmd.Argv[0], env, p.cwd); err != nil {
+	if s.path, err = p.lookPath(cmp.Or(cmd.Executable, cmd.Argv[0]), env, p.cwd); err != nil {
 		return nil, err
 	}
 	spec := &warden.Spec{
@@ -171,7 +180,7 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 		NoCore: p.noCoredump, NoTHP: p.noHugePages, NoRandomize: p.noRandomize,
 		NoFile: p.maxOpenFiles, Cores: p.cpus(),
 		MaxProcesses: p.maxProcesses, MaxMemory: p.maxMemory, MaxCPU: p.maxCPU,
-		KeepCaps: keepCapabilities, Ruleset: -1, Cwd: -1, Exec: -1,
+		KeepCaps: keepCapabilities, Ruleset: -1, Cwd: cwd, Exec: -1,
 	}
 	spec.WritesMemory = p.maxMemory != nil && writesMemory(p.writable)
 	// The killer's own domain needs what the policy's signal scope needs. With
@@ -179,16 +188,8 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 	if p.scopeSignal {
 		spec.KillerScope = landlockScopeSignal
 	}
-	var mine fdList // descriptors that only the spawn needs
-	defer mine.close()
 	if spec.Ruleset, err = mine.keep(p.openRuleset()); err != nil {
 		return nil, err
-	}
-	if p.cwd != "" {
-		fd, err := unix.Open(p.cwd, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if spec.Cwd, err = mine.keep(fd, err); err != nil {
-			return nil, &StartError{Step: "cwd", Path: p.cwd, Err: err}
-		}
 	}
 	if err := s.connectStreams(&cmd, spec, &mine); err != nil {
 		return nil, err

@@ -382,9 +382,10 @@ typedef struct sandlock_file {
 /* The same with the descriptors that the command is to have, count of them; they are
  * duplicated, and remain the caller's. Where none is given for a standard stream, 0 is
  * /dev/null, 1 and 2 are captured. Not with SANDLOCK_SPAWN_INTERACTIVE. Numbers up to 8,191,
- * and up to about a half of the host's RLIMIT_NOFILE. */
-sandlock_handle_t *sandlock_spawn_files(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
-                                        unsigned int argc, const sandlock_file_t *files, uint32_t count, uint32_t flags,
+ * and up to about a half of the host's RLIMIT_NOFILE. executable, unless it is NULL or "",
+ * is looked up and executed in the place of argv[0]. */
+sandlock_handle_t *sandlock_spawn_files(const sandlock_sandbox_t *policy, const char *name, const char *executable,
+                                        const char *const *argv, unsigned int argc, const sandlock_file_t *files, uint32_t count, uint32_t flags,
                                         sandlock_handle_t **out);
 /* Starts a command on streams that the host uses meanwhile, and returns when it was
  * executed. Each mode is one of SANDLOCK_STDIO_*. The descriptor of the host's end of a

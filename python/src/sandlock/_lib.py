@@ -84,6 +84,7 @@ _FUNCTIONS = {
         [
             _pointer,
             _text,
+            _text,
             _argv,
             ctypes.c_uint,
             ctypes.POINTER(File),

@@ -201,6 +201,7 @@ class Run(_Object):
         grace: float,
         interactive: bool = False,
         watched: bool = False,
+        executable: Optional[bytes] = None,
     ) -> None:
         """Starts or parks the command, on the host's streams (``interactive``) or with these
         descriptors under these numbers, and captured output. ``watched``: :meth:`executes`
@@ -212,6 +213,7 @@ class Run(_Object):
         _lib.lib().sandlock_spawn_files(
             policy.pointer,
             os.fsencode(name) if name is not None else None,
+            executable,
             (ctypes.c_char_p * len(argv))(*argv),
             len(argv),
             (_lib.File * len(files))(*(_lib.File(*f) for f in files)),

@@ -32,16 +32,11 @@ _KINDS = {
 }
 
 
-def command_error(e: StartError, cmd: Sequence[Arg]) -> ChildError:
-    if e.errno == 0:
-        return ChildError(str(e))
-    return _KINDS.get(e.errno, CommandError)(e.errno, str(e), os.fsdecode(cmd[0]))
-
-
 class Runs:
     """The methods of a Sandbox that run commands."""
 
     name: Optional[str]
+    cwd: Optional[Arg]
     term_grace: float
     _owned: Owned
     _callback: Optional[Callback]
@@ -134,6 +129,7 @@ class Runs:
         stderr: Stream = StdioMode.INHERIT,
         *,
         bufsize: int = 0,
+        executable: Optional[Arg] = None,
         text: Optional[bool] = None,
         encoding: Optional[str] = None,
         errors: Optional[str] = None,
@@ -148,6 +144,7 @@ class Runs:
         and so do ``text``, ``encoding`` and ``errors``. What goes through a pipe is kept by
         nobody, so ``max_output`` does not bound it, and who does not read makes the command
         wait. ``pass_fds`` are descriptors that the command has under the same numbers.
+        ``executable`` is what is executed, in the place of ``cmd[0]``.
 
         CommandError, which is an OSError with its ``errno``, CommandNotFoundError or
         CommandPermissionError: the command can't be executed. PolicyError: the policy can't
@@ -159,7 +156,7 @@ class Runs:
         streams, mine = Streams(), claim
         try:
             streams.open((stdin, stdout, stderr), pass_fds)
-            run = self._begin(claim, cmd, streams.files, stepped=False, watched=True)
+            run = self._begin(claim, cmd, streams.files, stepped=False, watched=True, executable=executable)
             streams.close_theirs()
             pid = int(run.call("handle_pid"))
             run.start()
@@ -170,7 +167,7 @@ class Runs:
             return process
         except StartError as e:
             self._raise_callback_error()
-            raise command_error(e, cmd) from None
+            raise self._command_error(e, executable or cmd[0]) from None
         finally:
             if mine is not None and self._owned.claim is mine:
                 left, self._owned.run, self._owned.claim, self._owned.process = self._owned.run, None, None, False
@@ -247,7 +244,7 @@ class Runs:
             return process
         except StartError as e:
             self._raise_callback_error()
-            raise command_error(e, cmd) from None
+            raise self._command_error(e, cmd[0]) from None
         finally:
             if process is not None and mine is not None:
                 process.abandon()
@@ -333,16 +330,18 @@ class Runs:
         stepped: bool,
         interactive: bool = False,
         watched: bool = False,
+        executable: Optional[Arg] = None,
     ) -> Run:
         """Claims this object and starts or parks the command. Whatever happens, to give the
         claim back ends it."""
         argv = to_argv(cmd)
+        instead = to_argv([executable])[0] if executable is not None else None
         if self.name is not None:
             check_name(self.name)
         self._owned.take(claim)
         policy = self._ensure_native()
         run = self._owned.run = Run(stepped)
-        run.begin(policy, self.name, argv, files, float(self.term_grace), interactive, watched)
+        run.begin(policy, self.name, argv, files, float(self.term_grace), interactive, watched, instead)
         return run
 
     def _run(
@@ -381,6 +380,12 @@ class Runs:
             _log.warning("%s", line)
         self._raise_callback_error()
         return result
+
+    def _command_error(self, e: StartError, command: Arg) -> ChildError:
+        if e.errno == 0:
+            return ChildError(str(e))
+        path = self.cwd if self.cwd is not None and str(e).startswith("cwd(") else command
+        return _KINDS.get(e.errno, CommandError)(e.errno, str(e), os.fsdecode(path))
 
     def _raise_callback_error(self) -> None:
         error = self._callback.take_error() if self._callback is not None else None

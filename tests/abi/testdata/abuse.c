@@ -115,7 +115,7 @@ static void bad_policy(sandlock_sandbox_t *p)
 	BAD(p, sandlock_spawn(p, NULL, true_, 1, -1, 0, NULL) == NULL);
 	BAD(p, sandlock_spawn(p, NULL, true_, 1, -1, 8, &out) == NULL && out == NULL);
 	out = (sandlock_handle_t *)&out;
-	BAD(p, sandlock_spawn_files(p, NULL, true_, 1, NULL, 0, 0, &out) == NULL && out == NULL);
+	BAD(p, sandlock_spawn_files(p, NULL, NULL, true_, 1, NULL, 0, 0, &out) == NULL && out == NULL);
 	BAD(p, sandlock_popen(p, NULL, true_, 1, 1, 1, 1, &ends[0], &ends[1], &ends[2]) == NULL);
 	CHECK(ends[0] == -1 && ends[1] == -1 && ends[2] == -1);
 	/* What a stage lacks is the error of the run. */
@@ -225,7 +225,7 @@ static void bad_values(const sandlock_sandbox_t *p)
 	BAD(NULL, sandlock_create(p, name, argv, argc) == NULL); \
 	BAD(NULL, sandlock_create_for_run(p, name, argv, argc) == NULL); \
 	BAD(NULL, sandlock_spawn(p, name, argv, argc, -1, SANDLOCK_SPAWN_PARKED, NULL) == NULL); \
-	BAD(NULL, sandlock_spawn_files(p, name, argv, argc, NULL, 0, 0, NULL) == NULL); \
+	BAD(NULL, sandlock_spawn_files(p, name, NULL, argv, argc, NULL, 0, 0, NULL) == NULL); \
 	BAD(NULL, sandlock_popen(p, name, argv, argc, 0, 1, 2, NULL, &end, NULL) == NULL && end == -1); \
 	BAD(NULL, sandlock_spawn(p, name, argv, argc, -1, 0, NULL) == NULL); } while (0)
 	START(NULL, NULL, 0);
@@ -240,12 +240,12 @@ static void bad_values(const sandlock_sandbox_t *p)
 	START("..", true_, 1);
 	BAD(NULL, sandlock_spawn(p, NULL, true_, 1, 99999, SANDLOCK_SPAWN_PARKED, NULL) == NULL);
 	BAD(NULL, sandlock_spawn(p, NULL, true_, 1, 99999, 0, NULL) == NULL);
-	BAD(NULL, sandlock_spawn_files(p, NULL, true_, 1, NULL, 1, 0, NULL) == NULL);
-	BAD(NULL, sandlock_spawn_files(p, NULL, true_, 1, files, UINT32_MAX, 0, NULL) == NULL);
-	BAD(NULL, sandlock_spawn_files(p, NULL, true_, 1, files, 1, SANDLOCK_SPAWN_INTERACTIVE, NULL) == NULL);
+	BAD(NULL, sandlock_spawn_files(p, NULL, NULL, true_, 1, NULL, 1, 0, NULL) == NULL);
+	BAD(NULL, sandlock_spawn_files(p, NULL, NULL, true_, 1, files, UINT32_MAX, 0, NULL) == NULL);
+	BAD(NULL, sandlock_spawn_files(p, NULL, NULL, true_, 1, files, 1, SANDLOCK_SPAWN_INTERACTIVE, NULL) == NULL);
 	for (i = 1; i < LEN(files); i++)
-		BAD(NULL, sandlock_spawn_files(p, NULL, true_, 1, &files[i], 1, 0, NULL) == NULL);
-	BAD(NULL, sandlock_spawn_files(p, NULL, true_, 1, twice, 2, 0, NULL) == NULL);
+		BAD(NULL, sandlock_spawn_files(p, NULL, NULL, true_, 1, &files[i], 1, 0, NULL) == NULL);
+	BAD(NULL, sandlock_spawn_files(p, NULL, NULL, true_, 1, twice, 2, 0, NULL) == NULL);
 	for (i = 0; i < 3; i++) {
 		/* A pipe with nowhere to put its end, and no mode. */
 		BAD(NULL, sandlock_popen(p, NULL, true_, 1, i == 0 ? 1 : 2, i == 1 ? 1 : 2, i == 2 ? 1 : 2, NULL, NULL, NULL) == NULL);

@@ -98,7 +98,7 @@ int sandlock_run_interactive(COMMAND);
 sandlock_handle_t *sandlock_create(COMMAND);
 sandlock_handle_t *sandlock_create_for_run(COMMAND);
 sandlock_handle_t *sandlock_spawn(COMMAND, int, uint32_t, sandlock_handle_t **);
-sandlock_handle_t *sandlock_spawn_files(COMMAND, const sandlock_file_t *, uint32_t, uint32_t, sandlock_handle_t **);
+sandlock_handle_t *sandlock_spawn_files(const sandlock_sandbox_t *, const char *, const char *, const char *const *, unsigned int, const sandlock_file_t *, uint32_t, uint32_t, sandlock_handle_t **);
 sandlock_handle_t *sandlock_popen(COMMAND, uint32_t, uint32_t, uint32_t, int *, int *, int *);
 int sandlock_handle_execfd(const sandlock_handle_t *);
 int sandlock_handle_executed(sandlock_handle_t *);

@@ -108,7 +108,7 @@ static void failed_starts(void)
 	CHECK(sandlock_run(p, NULL, holed, 2) == NULL && sandlock_run(p, NULL, NULL, 1) == NULL);
 	CHECK(sandlock_spawn(p, NULL, true_, 1, 99999, 0, NULL) == NULL);
 	CHECK(sandlock_spawn(p, NULL, true_, 1, -1, 1u << 20, NULL) == NULL); /* flags */
-	CHECK(sandlock_spawn_files(p, NULL, true_, 1, NULL, 1, 0, NULL) == NULL);
+	CHECK(sandlock_spawn_files(p, NULL, NULL, true_, 1, NULL, 1, 0, NULL) == NULL);
 	CHECK(sandlock_popen(p, NULL, true_, 1, 7, 0, 0, NULL, NULL, NULL) == NULL);
 	CHECK(sandlock_popen(p, NULL, missing, 1, 0, 0, 0, NULL, NULL, NULL) == NULL);
 	CHECK(sandlock_spawn(p, NULL, true_, 1, -1, SANDLOCK_SPAWN_PARKED | 1u << 31, NULL) == NULL);

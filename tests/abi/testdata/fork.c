@@ -133,7 +133,7 @@ static void all_fail(void)
 	CHECK(sandlock_run(plain, NULL, argv, 1) == NULL && sandlock_run_interactive(plain, NULL, argv, 1) == -1);
 	CHECK(sandlock_create(plain, NULL, argv, 1) == NULL && sandlock_create_for_run(plain, NULL, argv, 1) == NULL);
 	CHECK(sandlock_spawn(plain, NULL, argv, 1, -1, SANDLOCK_SPAWN_PARKED, NULL) == NULL && sandlock_spawn(plain, NULL, argv, 1, -1, 0, NULL) == NULL);
-	CHECK(sandlock_spawn_files(plain, NULL, argv, 1, NULL, 0, 0, NULL) == NULL);
+	CHECK(sandlock_spawn_files(plain, NULL, NULL, argv, 1, NULL, 0, 0, NULL) == NULL);
 	CHECK(sandlock_pipeline_new() == NULL && sandlock_gather_new() == NULL);
 	CHECK(sandlock_pipeline_run(NULL, 0) == NULL && sandlock_gather_run(NULL, 0) == NULL);
 	CHECK(sandlock_popen(plain, NULL, argv, 1, 0, 0, 0, NULL, NULL, NULL) == NULL);

@@ -149,10 +149,10 @@ static void files(const sandlock_sandbox_t *p)
 
 	CHECK(pipe(pair) == 0);
 	its[0].fd = its[1].fd = pair[1];
-	h = sandlock_spawn_files(p, NULL, SH("echo one; ls -l /proc/self/fd >&2"), its, 3, SANDLOCK_SPAWN_PARKED, NULL);
+	h = sandlock_spawn_files(p, NULL, NULL, SH("echo one; ls -l /proc/self/fd >&2"), its, 3, SANDLOCK_SPAWN_PARKED, NULL);
 	CHECK(h != NULL && sandlock_handle_execfd(h) == -1);
 	sandlock_handle_free(h);
-	h = sandlock_spawn_files(p, NULL, SH("echo one; echo two >&2; test -e /dev/fd/0 && echo no; readlink /proc/self/fd/77 | grep -q pipe || echo no"), its, 3,
+	h = sandlock_spawn_files(p, NULL, NULL, SH("echo one; echo two >&2; test -e /dev/fd/0 && echo no; readlink /proc/self/fd/77 | grep -q pipe || echo no"), its, 3,
 				 SANDLOCK_SPAWN_PARKED | SANDLOCK_SPAWN_WATCHED, NULL);
 	CHECK(h != NULL && close(pair[1]) == 0 && (done.fd = sandlock_handle_execfd(h)) >= 0 && poll(&done, 1, 0) == 0);
 	CHECK(sandlock_start(h) == 0 && poll(&done, 1, -1) == 1 && sandlock_handle_executed(h) != -1);
