@@ -79,7 +79,7 @@ func goBuilderString(p *C.sandlock_builder_t, field C.int, value *C.char) *C.san
 		name := map[int]string{
 			C.FIELD_FS_READ: "fs_readable", C.FIELD_FS_WRITE: "fs_writable", C.FIELD_FS_EXEC: "fs_executable",
 			C.FIELD_FS_DENY: "fs_denied",
-			C.FIELD_CWD:     "cwd", C.FIELD_NET_ALLOW: "net_allow", C.FIELD_NET_DENY: "net_deny", C.FIELD_NET_ALLOW_BIND: "net_allow_bind",
+			C.FIELD_CWD:     "cwd", C.FIELD_NET_ALLOW: "net_allow", C.FIELD_NET_DENY: "net_deny", C.FIELD_NET_ALLOW_BIND: "net_allow_bind", C.FIELD_NET_DENY_BIND: "net_deny_bind",
 			C.FIELD_EXTRA_DENY: "extra_deny_syscalls", C.FIELD_EXTRA_ALLOW: "extra_allow_syscalls",
 			C.FIELD_POLICY_EVENTS: "policy_events",
 		}[field]
@@ -105,6 +105,8 @@ func goBuilderString(p *C.sandlock_builder_t, field C.int, value *C.char) *C.san
 			policy.NetAllow = append(policy.NetAllow, v)
 		case C.FIELD_NET_DENY:
 			policy.NetDeny = append(policy.NetDeny, v)
+		case C.FIELD_NET_DENY_BIND:
+			policy.NetDenyBind = append(policy.NetDenyBind, v)
 		case C.FIELD_NET_ALLOW_BIND:
 			policy.NetAllowBind = append(policy.NetAllowBind, v)
 		case C.FIELD_EXTRA_DENY:

@@ -28,8 +28,11 @@ func (e FieldError) Error() string {
 	if e.Value != "" {
 		text = e.Field + ": " + e.Value + ": " + e.Problem
 	}
-	if e.Field == "net_allow_bind" {
-		text = "--net-allow-bind: " + text // programs look for it
+	switch e.Field { // programs look for these
+	case "net_allow_bind":
+		text = "--net-allow-bind: " + text
+	case "net_deny_bind":
+		text = "--net-deny-bind: " + text
 	}
 	return "invalid sandbox: " + text
 }

@@ -106,6 +106,47 @@ func parsePort(text string) (uint16, error) {
 	return uint16(n), nil
 }
 
+// parseDeniedPorts reads net_deny_bind and returns the ports that it leaves. Its problems
+// go to f.
+func parseDeniedPorts(items []string, f *faults) portSet {
+	var ranges []landlock.PortRange
+	for _, item := range items {
+		if strings.Contains(item, "*") {
+			f.add("net_deny_bind", quote(item), "* is for net_allow_bind; without one no port may be bound")
+			continue
+		}
+		part, err := parsePorts(item)
+		if err != nil {
+			f.add("net_deny_bind", quote(item), "%v", err)
+			continue
+		}
+		ranges = append(ranges, part...)
+	}
+	return newPortSet(ranges).complement()
+}
+
+// complement is every other port.
+func (s portSet) complement() portSet {
+	if s.any {
+		return portSet{}
+	}
+	if len(s.ranges) == 0 {
+		return portSet{any: true}
+	}
+	var rest []landlock.PortRange
+	next := 0
+	for _, r := range s.ranges {
+		if int(r.Lo) > next {
+			rest = append(rest, landlock.PortRange{Lo: uint16(next), Hi: r.Lo - 1})
+		}
+		next = int(r.Hi) + 1
+	}
+	if next <= 65535 {
+		rest = append(rest, landlock.PortRange{Lo: uint16(next), Hi: 65535})
+	}
+	return portSet{ranges: rest}
+}
+
 // parseBindPorts reads net_allow_bind. Its problems go to f.
 func parseBindPorts(items []string, f *faults) portSet {
 	var ranges []landlock.PortRange

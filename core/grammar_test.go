@@ -110,6 +110,22 @@ func TestPortSetContains(t *testing.T) {
 	}
 }
 
+// The complement of the complement is the set, and each port is in one of them.
+func TestDeniedPorts(t *testing.T) {
+	for _, items := range [][]string{{"0"}, {"65535"}, {"22"}, {"0-65535"}, {"1-65534"}, {"22", "6000-6063", "80,443"}, {"0,65535"}} {
+		var f faults
+		left, denied := parseDeniedPorts(items, &f), parseBindPorts(items, &f)
+		if f.err() != nil || !left.empty() && left.complement().String() != denied.String() {
+			t.Errorf("%q: %v, %v, %v", items, left, denied, f.err())
+		}
+		for port := 0; port <= 65535; port++ {
+			if left.contains(uint16(port)) == denied.contains(uint16(port)) {
+				t.Fatalf("%q: port %d is in both or none", items, port)
+			}
+		}
+	}
+}
+
 func FuzzBindPorts(f *testing.F) {
 	for _, seed := range []string{"80", "*", "1-2,3", "65535-0", ",*"} {
 		f.Add(seed)

@@ -103,6 +103,7 @@ var jsonFields = map[string]func(p *Policy, f *jsonField){
 	"net_allow":               func(p *Policy, f *jsonField) { f.strings(&p.NetAllow) },
 	"net_deny":                func(p *Policy, f *jsonField) { f.strings(&p.NetDeny) },
 	"net_allow_private_names": func(p *Policy, f *jsonField) { f.boolean(&p.NetAllowPrivateNames) },
+	"net_deny_bind":           func(p *Policy, f *jsonField) { f.ports(&p.NetDenyBind) },
 	"net_allow_bind":          func(p *Policy, f *jsonField) { f.ports(&p.NetAllowBind) },
 
 	"allow_degraded": func(p *Policy, f *jsonField) { f.protections(&p.AllowDegraded) },
@@ -122,7 +123,7 @@ var unbuiltFields = map[string]func(v jsonValue) bool{
 	"fs_mount": emptyObject, "fs_mount_ro": emptyObject, "fs_storage": never,
 	"max_disk": is("0", `"0"`), "on_exit": is("0", `"commit"`), "on_error": is("1", `"abort"`),
 
-	"net_deny_bind": emptyList, "port_remap": is("false"),
+	"port_remap": is("false"),
 
 	"http_allow": emptyList, "http_deny": emptyList, "http_ports": emptyList,
 	"http_ca": never, "http_key": never, "http_inject_ca": emptyList, "http_ca_out": never,

@@ -147,7 +147,7 @@ func (p *Plan) compileFilter(policy *Policy) error {
 	case p.guardsAttributes:
 		missing = missingAttributes
 	}
-	if p.net.onBehalf {
+	if p.net.onBehalf || p.net.bindOnBehalf {
 		// A task that has restricted itself further could have the supervisor reach for it
 		// what it may not.
 		missing = slices.Concat(missing, handler.RestrictCalls, []string{"landlock_add_rule"})
@@ -172,7 +172,7 @@ func (p *Plan) compileFilter(policy *Policy) error {
 		InetStream: p.net.tcp,
 		InetUDP:    p.net.udp,
 		InetPing:   p.net.icmp,
-		OwnFiles:   p.net.onBehalf && p.exposed(),
+		OwnFiles:   p.net.onBehalf && p.exposed() || p.net.bindOnBehalf && !p.landlock.JudgesBind(),
 		KeepMarks:  p.net.onBehalf && p.policyFn != nil,
 		CountTasks: p.maxProcesses != nil,
 	})
@@ -203,7 +203,7 @@ func (p *Plan) denied(policy *Policy) []string {
 // the kernel's choice, and Landlock is not asked. Where any port or port 0 may be
 // bound, such a listen takes nothing that bind(2) would not give.
 func (p *Plan) needsListen() bool {
-	return p.net.tcp && !p.net.bind.contains(0) && !slices.Contains(p.disabled, NetTCP)
+	return p.net.tcp && (p.net.bindDenied || !p.net.bind.contains(0)) && !slices.Contains(p.disabled, NetTCP)
 }
 
 // exposed reports whether a call that the supervisor lets go on could reach an address by

@@ -59,11 +59,11 @@ func (p *Plan) check(k Kernel) error {
 		// Without a port to listen on, each listen is denied, whatever the reason.
 		lack("net_allow_bind needs pidfd_getfd(2) to carry out listen(2), which /proc/sys/kernel/yama/ptrace_scope=%d forbids here; 1 is enough", k.Yama)
 	}
-	if p.net.onBehalf && !k.traces() {
-		lack("rules for addresses, and a policy_fn that judges connect, need pidfd_getfd(2) to connect on the command's behalf, which /proc/sys/kernel/yama/ptrace_scope=%d forbids here; 1 is enough", k.Yama)
+	if (p.net.onBehalf || p.net.bindOnBehalf) && !k.traces() {
+		lack("rules for addresses, net_deny_bind, and a policy_fn that judges connect or bind, need pidfd_getfd(2) to make these calls on the command's behalf, which /proc/sys/kernel/yama/ptrace_scope=%d forbids here; 1 is enough", k.Yama)
 	}
-	if p.net.onBehalf && k.GetFDProblem != "" {
-		lack("rules for addresses, and a policy_fn that judges connect, need pidfd_getfd(2) (Linux 5.6) to connect on the command's behalf: %s", k.GetFDProblem)
+	if (p.net.onBehalf || p.net.bindOnBehalf) && k.GetFDProblem != "" {
+		lack("rules for addresses, net_deny_bind, and a policy_fn that judges connect or bind, need pidfd_getfd(2) (Linux 5.6) to make these calls on the command's behalf: %s", k.GetFDProblem)
 	}
 	if (p.maxMemory != nil || p.maxCPU != nil) && !k.Children {
 		lack("max_memory and max_cpu need /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN, and a /proc that is mounted)")

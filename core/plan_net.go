@@ -26,9 +26,16 @@ type netPlan struct {
 
 	connect portSet // TCP ports that Landlock lets be connected to
 	bind    portSet // TCP ports that may be bound and listened on
+	// bindOnBehalf: the supervisor makes each bind(2) of TCP, and Landlock lets the sandbox
+	// itself make none.
+	bindOnBehalf bool
+	bindDenied   bool // net_deny_bind says what bind is
 }
 
-// netEvents are the events of the network.
+// bindEvent is the event of a TCP socket that is bound.
+const bindEvent = "bind"
+
+// netEvents are the events that name an address to be reached.
 var netEvents = []string{"connect", "sendto", "sendmsg", "sendmmsg"}
 
 func (p *Policy) compileNet() netPlan {
@@ -41,6 +48,10 @@ func (p *Policy) compileNet() netPlan {
 	if len(allow) == 0 && len(n.names) > 0 {
 		n.reach.open = [netProtocols]bool{} // net_deny does not stand alone
 	}
+	if n.bindDenied = len(p.NetDenyBind) > 0; n.bindDenied {
+		n.bind = parseDeniedPorts(p.NetDenyBind, &none)
+	}
+	n.bindOnBehalf = !n.bind.empty() && (n.bindDenied || slices.Contains(p.events(), bindEvent))
 	n.tcp = n.some(netTCP) || !n.bind.empty()
 	n.udp, n.icmp = n.some(netUDP), n.some(netICMP)
 
@@ -77,13 +88,18 @@ func (n *netPlan) byPort(p netProtocol) (portSet, bool) {
 // grant says what Landlock has to let through.
 func (n *netPlan) grant(g *landlock.Grants) {
 	g.Connect, g.ConnectAny = n.connect.ranges, n.connect.any
-	g.Bind, g.BindAny = n.bind.ranges, n.bind.any
+	if !n.bindOnBehalf {
+		g.Bind, g.BindAny = n.bind.ranges, n.bind.any
+	}
 }
 
 // traps are the calls that the supervisor makes.
 func (n *netPlan) traps() (calls []string) {
 	if n.onBehalf {
 		calls = append(calls, "connect")
+	}
+	if n.bindOnBehalf {
+		calls = append(calls, bindEvent)
 	}
 	if n.datagrams {
 		calls = append(calls, "sendto", "sendmsg", "sendmmsg")
@@ -100,6 +116,9 @@ func (n *netPlan) String() string {
 		who = "connects by the supervisor"
 	}
 	lines := []string{who}
+	if n.bindOnBehalf {
+		lines = append(lines, "tcp binds by the supervisor")
+	}
 	if text := n.reach.String(); text != "" {
 		lines = append(lines, text)
 	}
@@ -113,4 +132,8 @@ func (n *netPlan) String() string {
 func (p *Policy) checkNet(f *faults) {
 	parseNetRules(p.NetDeny, inDeny, f)
 	parseNetRules(p.NetAllow, inAllow, f)
+	parseDeniedPorts(p.NetDenyBind, f)
+	if len(p.NetAllowBind) > 0 && len(p.NetDenyBind) > 0 {
+		f.add("net_deny_bind", quote(p.NetDenyBind[0]), "together with net_allow_bind, which says what may be bound; leave one of them out")
+	}
 }

@@ -134,6 +134,10 @@ func TestTrapped(t *testing.T) {
 		{"bind any", func(p *Policy) { p.NetAllowBind = []string{"*"} }, nil},
 		{"bind port 0", func(p *Policy) { p.NetAllowBind = []string{"0", "80"} }, nil},
 		{"without net-tcp", func(p *Policy) { p.NetAllowBind, p.Disable = []string{"80"}, []Protection{NetTCP} }, nil},
+		{"denied binds", func(p *Policy) { p.NetDenyBind = []string{"22"} }, []string{"bind", "listen"}},
+		{"judged binds", func(p *Policy) {
+			p.NetAllowBind, p.PolicyFn, p.PolicyEvents = []string{"80"}, allow, []string{"bind"}
+		}, []string{"bind", "listen"}},
 		{"both", func(p *Policy) {
 			p.NetAllow, p.PolicyFn, p.PolicyEvents = []string{"tcp://:80"}, allow, []string{"connect", "execve"}
 		}, []string{"connect", "execve", "execveat", "listen"}},

@@ -60,7 +60,9 @@ type Policy struct {
 	// NetAllowPrivateNames lets names in NetAllow, which are resolved once, at the start of
 	// each run, have addresses that are not of the public Internet. localhost may anyway.
 	NetAllowPrivateNames bool
-	NetAllowBind         []string // N, "a,b", "lo-hi", "*"; port 0 is one that the kernel chooses
+	// NetDenyBind are TCP ports that may not be bound, all others may; not with NetAllowBind.
+	NetDenyBind  []string
+	NetAllowBind []string // N, "a,b", "lo-hi", "*"; port 0 is one that the kernel chooses
 
 	AllowDegraded []Protection // may be missing on the kernel that it runs on
 	Disable       []Protection // off on every kernel

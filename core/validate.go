@@ -23,9 +23,8 @@ const (
 
 // Syscalls that a PolicyFn can be asked about, policy.md section 9.
 var (
-	builtEvents   = []string{"connect", "execve", "execveat", "sendmmsg", "sendmsg", "sendto"}
-	namedEvents   = []string{fileEvent} // asked about when they are named, as they are many
-	unbuiltEvents = []string{"bind"}
+	builtEvents = []string{"bind", "connect", "execve", "execveat", "sendmmsg", "sendmsg", "sendto"}
+	namedEvents = []string{fileEvent} // asked about when they are named, as they are many
 )
 
 // execEvents are the events whose argv has to be protected.
@@ -210,8 +209,6 @@ func (p *Policy) checkEvents(f *faults) {
 	for _, name := range p.PolicyEvents {
 		switch {
 		case slices.Contains(builtEvents, name), slices.Contains(namedEvents, name):
-		case slices.Contains(unbuiltEvents, name):
-			f.add("policy_events", quote(name), "this event is not built yet; there are %s", knownEvents())
 		default:
 			f.add("policy_events", quote(name), "unknown event; there are %s", knownEvents())
 		}

@@ -20,9 +20,14 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 	if s.plan.trapsListen {
 		hs[unix.SYS_LISTEN] = handler.NewListen(s.plan.mayListen, s.logf).Handle
 	}
-	if s.plan.net.onBehalf {
+	if s.plan.net.onBehalf || s.plan.net.bindOnBehalf {
 		s.network = s.newNetwork()
+	}
+	if s.plan.net.onBehalf {
 		hs[unix.SYS_CONNECT] = s.network.Connect()
+	}
+	if s.plan.net.bindOnBehalf {
+		hs[unix.SYS_BIND] = s.network.Bind()
 	}
 	if s.plan.net.datagrams {
 		hs[unix.SYS_SENDTO], hs[unix.SYS_SENDMSG], hs[unix.SYS_SENDMMSG] = s.network.Sendto(), s.network.Sendmsg(), s.network.Sendmmsg()
@@ -107,7 +112,8 @@ func (s netDecider) AskNet(decode func() (*handler.NetEvent, unix.Errno), answer
 func (s *Sandbox) newNetwork() *handler.Net {
 	h := handler.NewNet()
 	h.Decider, h.Log, h.Exposed = netDecider{s}, s.logf, s.plan.exposed()
-	h.Asks = map[string]bool{}
+	h.MayBind, h.ExposedBind = s.plan.mayListen, !s.plan.landlock.JudgesBind()
+	h.Asks = map[string]bool{bindEvent: s.plan.judges(bindEvent)}
 	for _, name := range netEvents {
 		h.Asks[name] = s.plan.judges(name)
 	}

@@ -249,6 +249,9 @@ sandlock_builder_t *sandlock_sandbox_builder_net_deny(sandlock_builder_t *b, con
 sandlock_builder_t *sandlock_sandbox_builder_net_allow_private_names(sandlock_builder_t *b, bool v);
 /* TCP ports that may be bound: "N", "a,b", "lo-hi", or "*" alone. */
 sandlock_builder_t *sandlock_sandbox_builder_net_allow_bind(sandlock_builder_t *b, const char *spec);
+/* TCP ports that may not be bound, all others may: "N", "a,b", "lo-hi". Not together with
+ * net_allow_bind. */
+sandlock_builder_t *sandlock_sandbox_builder_net_deny_bind(sandlock_builder_t *b, const char *spec);
 
 /* Keep only PATH, HOME, USER, TERM and LANG of the host's environment. */
 sandlock_builder_t *sandlock_sandbox_builder_clean_env(sandlock_builder_t *b, bool v);
@@ -305,7 +308,7 @@ sandlock_builder_t *sandlock_sandbox_builder_policy_fn(sandlock_builder_t *b, sa
 sandlock_builder_t *sandlock_sandbox_builder_policy_callback(sandlock_builder_t *b, sandlock_policy_callback_t cb,
                                                              void *user_data, void (*user_data_drop)(void *user_data));
 /* Comma list of the system calls that the callback is asked about; execve and
- * execveat, connect, sendto, sendmsg and sendmmsg by default, "" for none. What is not asked about runs at full speed. */
+ * execveat, bind, connect, sendto, sendmsg and sendmmsg by default, "" for none. What is not asked about runs at full speed. */
 sandlock_builder_t *sandlock_sandbox_builder_policy_events(sandlock_builder_t *b, const char *names);
 /* Milliseconds, 30,000 by default; 0 waits for ever. */
 sandlock_builder_t *sandlock_sandbox_builder_policy_timeout(sandlock_builder_t *b, uint64_t ms);

@@ -304,3 +304,27 @@ func TestRestrictedNetwork(t *testing.T) {
 		}
 	})
 }
+
+// A port that changes while it is judged is bound only if it may be.
+func TestBindRace(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		good, bad, n := freePort(t), freePort(t), fmt.Sprint(rounds())
+		denied, asked := policy(), policy()
+		denied.NetDenyBind = []string{bad}
+		asked.NetAllowBind, asked.PolicyEvents = []string{"*"}, []string{"bind"}
+		asked.PolicyFn = func(ev *core.Event, _ *core.Context) core.Verdict {
+			if strconv.Itoa(int(ev.Port)) == bad {
+				return core.Verdict(syscall.EACCES)
+			}
+			return core.Allow
+		}
+		for name, p := range map[string]*core.Policy{"net_deny_bind": denied, "policy_fn": asked} {
+			if got := attempts(string(inside(t, p, victim("dial"), "bind", good, bad, n).Stdout)); got["bound"].result != 1 || got["refused"].result != 1 || got["cheated"].result != 0 {
+				t.Errorf("%s: %+v", name, got)
+			}
+		}
+		if got := attempts(outside(t, victim("dial"), "bind", good, bad, n)); got["cheated"].result == 0 {
+			t.Errorf("control: %+v", got)
+		}
+	})
+}

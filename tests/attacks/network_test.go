@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sandlock/sandlock/core"
 )
 
 // server listens for TCP and UDP on every address of loopback and keeps what arrives.
@@ -159,8 +161,9 @@ func TestListenDoors(t *testing.T) {
 		s := serve(t)
 		reachable, _ := s.ports()
 		granted := freePort(t)
-		check := func(t *testing.T, bind bool) {
+		check := func(t *testing.T, bind bool, judge core.PolicyFunc) {
 			p := policy()
+			p.PolicyFn, p.PolicyEvents = judge, []string{"bind"}
 			p.NetAllow = []string{"tcp://:" + reachable}
 			if bind {
 				p.NetAllowBind = []string{granted}
@@ -176,8 +179,11 @@ func TestListenDoors(t *testing.T) {
 				t.Errorf("%+v", got)
 			}
 		}
-		t.Run("no bind", func(t *testing.T) { check(t, false) })
-		t.Run("a bind", func(t *testing.T) { check(t, true) })
+		t.Run("no bind", func(t *testing.T) { check(t, false, nil) })
+		t.Run("a bind", func(t *testing.T) { check(t, true, nil) })
+		t.Run("a bind that is judged", func(t *testing.T) {
+			check(t, true, func(*core.Event, *core.Context) core.Verdict { return core.Allow })
+		})
 		control := attempts(outside(t, victim("network"), "serve", granted, reachable))
 		for _, name := range []string{"accepting-unbound-4", "accepting-zero-6", "accepting-disconnected", "accepting-granted"} {
 			if control[name].result != 1 {

@@ -293,6 +293,51 @@ static void crowd(int open, int full, int tasks)
 	TRY("open", connect(fd, &a.any, len));
 }
 
+static void *flip_port(void *ports)
+{
+	volatile in_port_t *at = &shared.in.sin_port;
+	in_port_t *p = ports;
+	unsigned turn = 0;
+	for (; !over; started = 1) {
+		*at = p[0];
+		if (++turn % 16 == 0)
+			sched_yield();
+		*at = p[1];
+		if (turn % 16 == 8)
+			sched_yield();
+	}
+	return NULL;
+}
+
+/* Binds while a sibling changes the port between one that may be bound and one that may not. */
+static void race_bind(int good, int bad, int rounds)
+{
+	socklen_t len = fill(&shared, "127.0.0.1", good);
+	in_port_t ports[2] = { htons((uint16_t)good), htons((uint16_t)bad) };
+	pthread_t t;
+	pthread_create(&t, NULL, flip_port, ports);
+	while (!started)
+		sched_yield();
+	int bound = 0, refused = 0, cheated = 0, one = 1;
+	for (int i = 0; i < rounds || (i < 100 * rounds && !(bound && (refused || cheated))); i++) {
+		int fd = socket(AF_INET, SOCK_STREAM, 0);
+		union address own;
+		socklen_t size = sizeof own;
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+		sched_yield();
+		if (bind(fd, &shared.any, len) == 0)
+			bound++, cheated += getsockname(fd, &own.any, &size) == 0 && own.in.sin_port == ports[1];
+		else if (errno == EACCES)
+			refused++;
+		close(fd);
+	}
+	over = 1;
+	pthread_join(t, NULL);
+	say("bound", bound > 0);
+	say("refused", refused > 0);
+	say("cheated", cheated);
+}
+
 /* Tries to shed what its process may reach: by the limit that marks it, and by a child that
  * loses its parents. */
 static void shed(const char *good, const char *bad, int port)
@@ -342,6 +387,8 @@ int main(int argc, char **argv)
 		race_descriptor(argv[2], atoi(argv[3]), atoi(argv[4]));
 	else if (argc > 4 && !strcmp(argv[1], "crowd"))
 		crowd(atoi(argv[2]), atoi(argv[3]), atoi(argv[4]));
+	else if (argc > 4 && !strcmp(argv[1], "bind"))
+		race_bind(atoi(argv[2]), atoi(argv[3]), atoi(argv[4]));
 	else if (argc > 4 && !strcmp(argv[1], "shed"))
 		shed(argv[2], argv[3], atoi(argv[4]));
 	else

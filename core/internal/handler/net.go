@@ -52,6 +52,9 @@ type Net struct {
 	Asks    map[string]bool
 	Decider NetDecider
 	Exposed bool
+	// MayBind reports whether a TCP port may be bound; ExposedBind is Exposed of bind(2).
+	MayBind     func(port uint16) bool
+	ExposedBind bool
 	// Log takes a sentence for the user.
 	Log func(format string, args ...any)
 

@@ -60,6 +60,8 @@ func readCmdline(pid int32) ([]string, error) {
 	return argv, nil
 }
 
+func statusOf(tid uint32) string { return fmt.Sprintf("/proc/%d/status", tid) }
+
 // credentials are those of proc_pid_status(5).
 type credentials struct {
 	uids, gids, groups string

@@ -107,7 +107,7 @@ func (h *Net) unixAddress(c *netCall, b []byte) (raw []byte, done func(), errno 
 // capabilities of both are the same, but for what a sandbox is started without, which is
 // no capability over files.
 func sameCredentials(tid uint32) (bool, error) {
-	theirs, err := readCredentials(fmt.Sprintf("/proc/%d/status", tid))
+	theirs, err := readCredentials(statusOf(tid))
 	if err != nil {
 		return false, err
 	}

@@ -98,7 +98,8 @@ class Sandbox(Runs):
     net_allow_bind: Sequence[Union[int, str]] = ()
     """TCP ports that may be bound: ``N``, ``"a,b"``, ``"lo-hi"``, or ``"*"`` alone."""
     net_deny_bind: Sequence[Union[int, str]] = ()
-    """Not built yet."""
+    """TCP ports that may not be bound, all others may. Not together with
+    ``net_allow_bind``."""
     port_remap: bool = False
     """Not built yet."""
     http_allow: Sequence[str] = ()
@@ -193,7 +194,8 @@ class Sandbox(Runs):
     the run is over. It is called on a thread of the library, one event at a time."""
     policy_events: Optional[Sequence[str]] = None
     """The system calls that ``policy_fn`` is asked about: None is all that are built,
-    which are execve, execveat, connect, sendto, sendmsg and sendmmsg. What is not asked about runs at full speed."""
+    which are execve, execveat, bind, connect, sendto, sendmsg and sendmmsg. What is not
+    asked about runs at full speed."""
     policy_timeout: float = 30.0
     """Seconds after which a ``policy_fn`` that has not answered has denied; 0 waits for
     ever."""

@@ -68,6 +68,7 @@ static void bad_builder(sandlock_builder_t *b)
 	BAD(b, sandlock_sandbox_builder_net_allow(b, "tcp://:80") == b);
 	BAD(b, sandlock_sandbox_builder_net_deny(b, "private") == b);
 	BAD(b, sandlock_sandbox_builder_net_allow_bind(b, "80") == b);
+	BAD(b, sandlock_sandbox_builder_net_deny_bind(b, "80") == b);
 	BAD(b, sandlock_sandbox_builder_net_allow_private_names(b, true) == b);
 	BAD(b, sandlock_sandbox_builder_clean_env(b, true) == b);
 	BAD(b, sandlock_sandbox_builder_env_var(b, "A", "b") == b);
@@ -262,7 +263,7 @@ static void bad_values(const sandlock_sandbox_t *p)
 static void null_values(void)
 {
 	static const char *const fields[] = { "JSON", "fs_readable", "fs_writable", "fs_executable", "fs_denied", "cwd", "net_allow", "net_deny",
-		"net_allow_bind", "env", "cpu_cores", "extra_deny_syscalls", "extra_allow_syscalls", "policy_events", "policy_fn" };
+		"net_allow_bind", "net_deny_bind", "env", "cpu_cores", "extra_deny_syscalls", "extra_allow_syscalls", "policy_events", "policy_fn" };
 	sandlock_builder_t *b = sandlock_sandbox_builder_new();
 	char *why = NULL;
 	size_t i;
@@ -276,6 +277,7 @@ static void null_values(void)
 	b = sandlock_sandbox_builder_net_allow(b, NULL);
 	b = sandlock_sandbox_builder_net_deny(b, NULL);
 	b = sandlock_sandbox_builder_net_allow_bind(b, NULL);
+	b = sandlock_sandbox_builder_net_deny_bind(b, NULL);
 	b = sandlock_sandbox_builder_env_var(b, NULL, "v");
 	b = sandlock_sandbox_builder_env_var(b, "K", NULL);
 	b = sandlock_sandbox_builder_cpu_cores(b, NULL, 1);

@@ -54,6 +54,7 @@ SETTER(cwd, const char *);
 SETTER(net_allow, const char *);
 SETTER(net_deny, const char *);
 SETTER(net_allow_bind, const char *);
+SETTER(net_deny_bind, const char *);
 SETTER(net_allow_private_names, bool);
 SETTER(clean_env, bool);
 SETTER(env_var, const char *, const char *);

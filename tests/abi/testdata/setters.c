@@ -50,6 +50,7 @@ int main(void)
 	SAME("{\"fs_denied\": [\"/bin\"]}", fs_deny, "/bin");
 	SAME("{\"cwd\": \"/etc\"}", cwd, "/etc");
 	SAME("{\"net_allow\": [\"tcp://:443\"]}", net_allow, "tcp://:443");
+	SAME("{\"net_deny_bind\": [\"22\"]}", net_deny_bind, "22");
 	SAME("{\"net_allow_bind\": [\"8000-8002\"]}", net_allow_bind, "8000-8002");
 	SAME("{\"net_deny\": [\"private\"]}", net_deny, "private");
 	SAME("{\"net_allow_private_names\": true}", net_allow_private_names, true);
