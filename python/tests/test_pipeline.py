@@ -95,6 +95,12 @@ def until(run: Callable[[float], Result], good: Callable[[Result], bool]) -> Res
     return result
 
 
+def test_a_pipe_is_not_one_way(box: Sandbox) -> None:
+    """As docs/pipelines.md warns."""
+    first, second = sh(box, "read x </proc/self/fd/1; echo $x >&2"), sh(box, "echo answer >/proc/self/fd/0")
+    assert (first | second).run().stages[0].stderr == b"answer\n"
+
+
 def test_timeout(box: Sandbox) -> None:
     """One for all, and nothing is left."""
     for slow in range(3):

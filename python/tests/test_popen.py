@@ -11,7 +11,6 @@ import pathlib
 import re
 import signal
 import subprocess
-import sys
 import termios
 import threading
 from subprocess import DEVNULL, PIPE, STDOUT
@@ -21,8 +20,8 @@ import pytest
 
 from conftest import SYSTEM, gone
 from sandlock import (
-    CallbackError, ChildError, CommandError, CommandNotFoundError, CommandPermissionError, ExitReason, PolicyError, Process,
-    Sandbox, SandlockError, StdioMode,
+    CallbackError, ChildError, CommandError, CommandNotFoundError, CommandPermissionError, ExitReason, PolicyError, Sandbox,
+    SandlockError, StdioMode,
 )
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
