@@ -123,9 +123,9 @@ static int killer_order(int events)
 	return r < 0;
 }
 
-/* Who watches or holds a sandbox that keeps every CPU busy has to run when it wants to: on
- * any CPU (see parent_cpu), before those with longer slices (Linux 6.12: sched_attr of
- * include/uapi/linux/sched/types.h), and first before all others where that may be had. */
+/* Who watches or holds a sandbox that keeps every CPU busy has to run when it wants to:
+ * before those with longer slices (Linux 6.12: sched_attr of include/uapi/linux/sched/types.h),
+ * and first before all others where that may be had. */
 void run_in_time(int first)
 {
 	struct { u32 size, policy; u64 flags; s32 nice; u32 priority; u64 runtime, deadline, period; } attr = {
@@ -133,7 +133,6 @@ void run_in_time(int first)
 	};
 	s32 as_now = (s32)(20 - sys2(__NR_getpriority, 0, 0)); /* getpriority(2), "C library/kernel differences" */
 
-	sys3(__NR_sched_setaffinity, 0, CPU_BYTES, host_cpus);
 	attr.nice = first ? -20 : as_now;
 	if (sys3(__NR_sched_setattr, 0, &attr, 0) < 0) {
 		attr.nice = as_now;
@@ -187,8 +186,10 @@ void killer_main(void)
 	if (r < 0)
 		die(STEP_CHILD_CLONE, r);
 	killer_descriptors();
-	if (req->max_memory || req->max_cpu)
+	if (req->max_memory || req->max_cpu) {
+		sys3(__NR_sched_setaffinity, 0, CPU_BYTES, host_cpus); /* any CPU: see parent_cpu */
 		run_in_time(1);
+	}
 
 	fds[0].fd = fd_of(FD_ORDER);
 	fds[1].fd = fd_of(FD_HOST);

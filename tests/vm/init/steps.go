@@ -21,7 +21,7 @@ const (
 	traced = "TestArgvRaces|TestScripts|TestExecOfThreads|TestArgvExtremes|TestWaysToExecute|TestFailedExecs|" +
 		"TestThousandThreads|TestDoomedExecs|TestLeavingLeader|TestExecsAtOnce|" +
 		"TestCallerKilled|TestStuckFunction|TestBlockedFunction|TestFunctionThatNeverReturns"
-	ended = "TestDaemons|TestEndings|TestHostKilled|TestWardenKilled"
+	ended  = "TestDaemons|TestEndings|TestHostKilled|TestWardenKilled"
 	limits = "TestMaxProcesses|TestMaxProcessesCount|TestForksUnderSignals|TestTracedFromBirth|" +
 		"TestMaxCPUAndJobs|TestMaxCPULeavesStopped|TestMaxCPUContinued|TestHeldEnds"
 	// What older kernels do without.
