@@ -189,3 +189,73 @@ func TestAttributesOutside(t *testing.T) {
 		}
 	})
 }
+
+// Section 15: nothing beneath /proc can be written to, whatever is granted, and the rest of
+// what is granted can.
+func TestProcIsNotWritable(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		dir := tree(t)
+		script := `
+say() { "$@" 2>/dev/null && echo "$name 0 0" || echo "$name -1 13"; }
+w() { : >> "$1"; }
+name=adj; say w /proc/self/oom_score_adj
+name=comm; say w /proc/self/comm
+name=mem; say w /proc/self/mem
+name=root; say w /proc/self/root/proc/self/comm
+name=sys; say w /proc/sys/kernel/core_pattern
+name=sysrq; say w /proc/sysrq-trigger
+name=tree; say w "$0/new"
+name=other; say w "$0/other"`
+		p := policy()
+		p.FSWritable = []string{"/"}
+		got := attempts(string(inside(t, p, "/bin/sh", "-c", script, dir).Stdout))
+		refused(t, got, []string{"adj", "comm", "mem", "root", "sys", "sysrq"}, syscall.EACCES)
+		if got["tree"].result != 0 || got["other"].result != 0 {
+			t.Errorf("%+v", got)
+		}
+		p.FSWritable = []string{"/proc", "/dev/null"}
+		got = attempts(string(inside(t, p, "/bin/sh", "-c", script, dir).Stdout))
+		refused(t, got, []string{"adj", "comm", "mem", "root", "sys", "sysrq", "tree"}, syscall.EACCES)
+
+		control := attempts(outside(t, "/bin/sh", "-c", script, dir))
+		for _, name := range []string{"adj", "comm", "mem", "root"} {
+			if control[name].result != 0 {
+				t.Errorf("control %s: %+v", name, control[name])
+			}
+		}
+		if os.Getuid() == 0 && control["sys"].result != 0 {
+			t.Errorf("control %+v", control)
+		}
+	})
+}
+
+// Section 15: what lies in /proc of the machine's secrets, and of processes outside.
+func TestProcSecrets(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		p := policy()
+		p.FSReadable, p.FSWritable = append(p.FSReadable, "/proc"), []string{"/dev/null"}
+		for _, p := range []*core.Policy{p, deniedWith(p, t)} {
+			r := inside(t, p, "/bin/sh", "-c", `
+head -c 1 /proc/kcore && echo KCORE
+cut -c1-16 /proc/kallsyms | tr -d 0 | tr -d '\n'
+for f in environ maps mem auxv root/etc/hostname cwd/. fd/0 exe map_files task/$0/environ; do
+	head -c 1 /proc/$0/$f >/dev/null 2>&1 && echo OPEN $f
+done
+cat /proc/self/maps >/dev/null && cat /proc/self/environ >/dev/null && echo own`, fmt.Sprint(os.Getpid()))
+			if string(r.Stdout) != "own\n" {
+				t.Errorf("%q %s", r.Stdout, r.Stderr)
+			}
+		}
+		out := outside(t, "/bin/sh", "-c", "head -c 1 /proc/$0/environ >/dev/null && head -c 1 /proc/$0/maps >/dev/null && echo read", fmt.Sprint(os.Getpid()))
+		if out != "read\n" {
+			t.Errorf("control %q", out)
+		}
+	})
+}
+
+// deniedWith is a policy with a denial elsewhere besides, so that opens go by way of the library.
+func deniedWith(p *core.Policy, t *testing.T) *core.Policy {
+	q := *p
+	q.FSDenied = []string{filepath.Join(tree(t), "denied")}
+	return &q
+}

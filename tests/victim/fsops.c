@@ -49,7 +49,7 @@ static int walk(int dir, const char *path, int follow, int parent, char *canonic
 	} else {
 		snprintf(proc, sizeof proc, "/proc/self/fd/%d", dir);
 		n = readlink(proc, canonical, PATH_MAX - 1);
-		if (n < 0 || *canonical != '/')
+		if (n < 0 || *canonical != '/' || fstat(dir, &st) != 0 || !S_ISDIR(st.st_mode))
 			return -1;
 		canonical[n] = 0;
 	}

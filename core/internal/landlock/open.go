@@ -87,10 +87,7 @@ func (s Spec) Open() (fd int, err error) {
 	if err != nil {
 		return -1, &RulesetError{"landlock_create_ruleset", err}
 	}
-	var keep *procKeeper
-	if s.KeepProc {
-		keep = &procKeeper{}
-	}
+	keep := &procKeeper{refuse: s.KeepProc}
 	var wrong PathErrors
 	for _, r := range s.Paths {
 		if err := addPath(fd, r, keep); err != nil && !mayBeMissing(r, err) {
@@ -127,12 +124,7 @@ func addPath(ruleset int, r PathRule, keep *procKeeper) error {
 	if !dir {
 		access &= fileRights
 	}
-	if keep != nil && access&ll.AccessFSWriteFile != 0 {
-		if err := keep.refuse(fd, dir); err != nil {
-			return err
-		}
-	}
-	return ll.LandlockAddPathBeneathRule(ruleset, &ll.PathBeneathAttr{AllowedAccess: access, ParentFd: fd}, 0)
+	return keep.add(ruleset, fd, dir, access)
 }
 
 // openPath retries: an open on FUSE or NFS is interruptible.
