@@ -197,7 +197,7 @@ func TestProcIsNotWritable(t *testing.T) {
 		dir := tree(t)
 		script := `
 say() { "$@" 2>/dev/null && echo "$name 0 0" || echo "$name -1 13"; }
-w() { : >> "$1"; }
+w() { ( : >> "$1" ); }
 name=adj; say w /proc/self/oom_score_adj
 name=comm; say w /proc/self/comm
 name=mem; say w /proc/self/mem

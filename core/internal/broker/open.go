@@ -84,6 +84,9 @@ func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(
 	case p.kind() == unix.S_IFLNK:
 		return unix.ELOOP
 	}
+	if err := notOurs(&p); err != nil {
+		return err
+	}
 	do := id.quick.do
 	switch p.kind() {
 	case unix.S_IFIFO:

@@ -24,6 +24,9 @@ const procRoot = 1
 // of who may look at whom would fall on this process and not on the caller.
 func (w *walker) followProc(dir int, dirSt *unix.Statx_t, name string, link int) (target string, jumped int, err error) {
 	tgid, tid := w.caller.ids()
+	if !isOurProc(dirSt) {
+		return "", -1, unix.EACCES
+	}
 	if dirSt.Ino == procRoot {
 		switch name {
 		case "self":
@@ -103,6 +106,53 @@ func procOwner(dir int) (tgid uint32, depth int, err error) {
 		fd = up
 	}
 	return 0, 0, unix.EACCES
+}
+
+// shown are the files of a process that the kernel shows to everybody.
+var shown = map[string]bool{"stat": true, "statm": true, "status": true, "cmdline": true, "comm": true}
+
+// notOurs refuses what this process has in /proc and a task of the sandbox may not see. The
+// kernel does not: a process may look at itself, and the thread that opens is one of this.
+func notOurs(p *place) error {
+	if p.st.Dev_major != 0 {
+		return nil
+	}
+	var fs unix.Statfs_t
+	if err := retry(func() error { return unix.Fstatfs(p.obj, &fs) }); err != nil {
+		return err
+	}
+	if fs.Type != unix.PROC_SUPER_MAGIC || p.kind() == unix.S_IFDIR && p.st.Ino == procRoot {
+		return nil
+	}
+	// A directory lies in itself: the top one of a process may be listed, no other.
+	at, name, top := p.dir, p.name, false
+	if p.kind() == unix.S_IFDIR {
+		at, top = p.obj, true
+	}
+	if at < 0 {
+		return unix.EACCES
+	}
+	owner, depth, err := procOwner(at)
+	switch {
+	case err != nil:
+		return unix.EACCES
+	case owner == 0:
+		return nil
+	case depth == 0 && (top || shown[name]):
+		return nil
+	case owner != uint32(unix.Getpid()) && isOurProc(&p.st):
+		return nil
+	}
+	return unix.EACCES
+}
+
+// isOurProc reports whether an object of a proc file system is one of /proc, whose numbers
+// are those that this process knows. Another one may be mounted elsewhere, of another
+// namespace of processes.
+func isOurProc(st *unix.Statx_t) bool {
+	var ours unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, "/proc", 0, wantStatx, &ours)
+	return err == nil && ours.Ino == procRoot && idOf(&ours).dev == idOf(st).dev
 }
 
 // hostCaller is this process.
