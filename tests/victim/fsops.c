@@ -243,13 +243,15 @@ int main(int argc, char **argv)
 		}
 		int rel = dir >= 0 && at < 0 && *p != '/'; /* a descriptor that is not there */
 		errno = 0;
+		/* With a slash behind it nothing is made, whatever a link there leads to. */
+		int made = *p && p[strlen(p) - 1] == '/' && (flags & O_CREAT || !strcmp(op, "open-creat"));
 #define IS(name) !strcmp(op, name)
 		if (IS("open"))
-			r = DO(!(flags & O_PATH) && !rel && touches(at, p, !(flags & O_NOFOLLOW) && (flags & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL), 0), openat(at, p, flags | O_NONBLOCK, mode));
+			r = DO(!(flags & O_PATH) && !rel && touches(at, p, !(flags & O_NOFOLLOW) && (flags & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL), made), openat(at, p, flags | O_NONBLOCK, mode));
 		else if (IS("open-plain"))
 			r = DO(touches(AT_FDCWD, p, 1, 0), syscall(SYS_openat, AT_FDCWD, p, O_RDONLY | O_NONBLOCK, 0));
 		else if (IS("open-creat"))
-			r = DO(touches(AT_FDCWD, p, 1, 0), creat(p, mode));
+			r = DO(touches(AT_FDCWD, p, 1, made), creat(p, mode));
 		else if (IS("truncate"))
 			r = DO(touches(AT_FDCWD, p, 1, 0), truncate(p, flags));
 		else if (IS("mkdir"))
