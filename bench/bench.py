@@ -316,6 +316,40 @@ def untrapped(build: str) -> None:
     table.row("in a sandbox with policy_fn", samples["policy_fn"], least, "the filter", "at most 1.03")
 
 
+def connecting(build: str) -> None:
+    """Connections that are closed at once, datagrams, and a transfer."""
+    program = f"{build}/connect"
+    with subprocess.Popen([program, "serve"], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        port = server.stdout.readline().strip()
+        ways: Dict[str, Dict[str, Any]] = {
+            "a rule for the port": {"net_allow": [f"tcp://:{port}", "udp://*"]},
+            "a rule for the address": {"net_allow": ["127.0.0.1"]},
+            "policy_fn in Python": {"net_allow": ["127.0.0.1"], "policy_fn": lambda event, ctx: None},
+        }
+        boxes = {way: Sandbox(fs_readable=[*SYSTEM, program], **fields) for way, fields in ways.items()}
+        samples: Samples = collections.defaultdict(list)
+        for _ in range(TURNS):
+            collect(samples, [program, "no sandbox", port, "500"])
+            for way, box in boxes.items():
+                result = box.run([program, way, port, "500"])
+                if not result.success:
+                    raise SystemExit(f"connect in the sandbox, {way}: {result}")
+                parse(samples, result.stdout.decode())
+        server.kill()
+    for kind, title, targets in (
+        ("", "connect and close on loopback", ("within 1.03", "at most 25 µs more", "")),
+        ("-udp", "a datagram on loopback", ("", "", "")),
+        ("-bulk", "1 GiB from loopback", ("within 1.02", "within 1.02", "within 1.02")),
+    ):
+        table = Table(title)
+        bare = samples[f"no sandbox{kind}"]
+        table.row("no sandbox", bare)
+        for way, target in zip(ways, targets):
+            table.row(way, samples[f"{way}{kind}"], bare, "without", target)
+            print(f"  {way}: {quantile(samples[f'{way}{kind}'], 0.5) - quantile(bare, 0.5):+.1f} µs")
+
+
 def main() -> None:
     build, go = os.path.abspath(sys.argv[1]), sys.argv[2]
     spawning(build)
@@ -327,6 +361,7 @@ def main() -> None:
     interrupted(build)
     trapped(build, go)
     untrapped(build)
+    connecting(build)
 
 
 if __name__ == "__main__":
