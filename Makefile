@@ -125,6 +125,7 @@ test-apps: all test-setup
 test-cpython: all
 	tests/setup/packages libpython3-testsuite
 	PYTHONPATH=python/src /usr/bin/python3 tests/cpython/run.py
+	PYTHONPATH=python/src /usr/bin/python3 tests/cpython/files.py
 
 # Metapackages, older kernels first; those that the distribution lacks are left out.
 VM_KERNELS ?= linux-image-cloud-amd64 linux-image-6.12-cloud-amd64

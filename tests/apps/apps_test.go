@@ -45,6 +45,20 @@ func newApp(t *testing.T) *app {
 	return a
 }
 
+// bothWays runs a test as the kernel alone enforces its policy, and with something denied
+// beside the files that it uses, so that the library carries out each call by path.
+func bothWays(t *testing.T, test func(t *testing.T, a *app)) {
+	t.Helper()
+	t.Run("grants", func(t *testing.T) { test(t, newApp(t)) })
+	t.Run("one denial", func(t *testing.T) {
+		a := newApp(t)
+		a.write("denied/secret", "secret")
+		a.policy.FSDenied = []string{filepath.Join(a.dir, "denied")}
+		test(t, a)
+		a.expect("denied\n", "sh", "-c", "cat denied/secret 2>/dev/null || echo denied")
+	})
+}
+
 // read grants reading beneath the directories, and puts dir/bin of each on the PATH
 // when there is one.
 func (a *app) read(dirs ...string) {

@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-func TestGCC(t *testing.T) {
-	a := newApp(t)
+func TestGCC(t *testing.T) { bothWays(t, testGCC) }
+
+func testGCC(t *testing.T, a *app) {
 	a.write("part.c", "int answer(void) { return 42; }\n")
 	a.write("main.c", `
 #include <dlfcn.h>
@@ -45,9 +46,10 @@ int main(void)
 	a.run("ar", "rcs", "libpart.a", "part.so")
 }
 
-func TestGit(t *testing.T) {
+func TestGit(t *testing.T) { bothWays(t, testGit) }
+
+func testGit(t *testing.T, a *app) {
 	outside(t, "git", "--version")
-	a := newApp(t)
 	a.write("repo/file", strings.Repeat("line\n", 1000))
 	a.write("repo/sub/other", "other\n")
 	a.write(".gitconfig", "[user]\n\tname = Somebody\n\temail = somebody@example.test\n[init]\n\tdefaultBranch = main\n")
@@ -60,6 +62,14 @@ func TestGit(t *testing.T) {
 	git("repo", "commit", "--quiet", "-m", "Begin")
 	a.write("repo/file", "changed\n")
 	git("repo", "commit", "--quiet", "-a", "-m", "Change")
+	git("repo", "checkout", "--quiet", "-b", "side", "HEAD~1")
+	a.write("repo/sub/other", "aside\n")
+	git("repo", "commit", "--quiet", "-a", "-m", "Aside")
+	git("repo", "rebase", "--quiet", "main")
+	if got := git("repo", "log", "--format=%s"); got != "Aside\nChange\nBegin\n" {
+		t.Errorf("after the rebase: %q", got)
+	}
+	git("repo", "checkout", "--quiet", "main")
 	git("repo", "gc", "--quiet", "--aggressive")
 	git(".", "clone", "--quiet", "file://"+filepath.Join(a.dir, "repo"), "over-the-protocol")
 	git(".", "clone", "--quiet", "repo", "by-links")
@@ -77,9 +87,10 @@ func TestGit(t *testing.T) {
 	}
 }
 
-func TestBash(t *testing.T) {
+func TestBash(t *testing.T) { bothWays(t, testBash) }
+
+func testBash(t *testing.T, a *app) {
 	outside(t, "bash", "--version")
-	a := newApp(t)
 	a.write("script.bash", bashScript)
 	a.expect("ok\n", "bash", "script.bash")
 }

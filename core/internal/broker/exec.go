@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -13,6 +14,9 @@ import (
 // of lines.
 const maxMaps = 1 << 20
 
+// ErrEnded is what Runs returns of a process that was killed meanwhile.
+var ErrEnded = errors.New("the process has ended")
+
 // Runs reports why a process that is stopped after its exec may not run: its program, or
 // what the program is loaded with, is denied, or can't be told from what is. What it was
 // executed by is not asked: by now it is what it is. nil lets it run.
@@ -20,6 +24,9 @@ func (d *Denials) Runs(pid int32) error {
 	state := d.now.Load()
 	w := walker{caller: hostCaller{}, denied: state}
 	exe, err := openAt(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/exe", pid), unix.O_PATH|unix.O_CLOEXEC)
+	if err == unix.ENOENT || err == unix.ESRCH {
+		return ErrEnded
+	}
 	if err != nil {
 		return fmt.Errorf("its program can't be looked at: %w", err)
 	}

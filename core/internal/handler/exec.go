@@ -477,7 +477,10 @@ func (e *Exec) prove(a *approval, pid int32) {
 // (PTRACE_O_EXITKILL).
 func (e *Exec) settle(a *approval, n *entry, what ExecOutcome, why string, args ...any) {
 	if what == ExecRan && e.Guard != nil {
-		if denied := e.Guard.After(a.pid); denied != nil {
+		switch denied := e.Guard.After(a.pid); {
+		case denied == errEnded:
+			what = ExecEnded
+		case denied != nil:
 			what, why, args = ExecKilled, "process %d killed after its exec: %v", []any{a.pid, denied}
 		}
 	}

@@ -18,7 +18,7 @@ type ExecGuard interface {
 	State() any
 	// Before may block in the caller's memory.
 	Before(r *notify.Request) unix.Errno
-	// After returns why a process may not run what it has become.
+	// After returns why a process may not run what it has become; errEnded, when it has ended.
 	After(pid int32) error
 }
 
@@ -59,5 +59,9 @@ func (f *Files) After(pid int32) error {
 	if !f.Denials.Any() {
 		return nil
 	}
-	return f.Denials.Runs(pid)
+	err := f.Denials.Runs(pid)
+	if err == broker.ErrEnded {
+		return errEnded
+	}
+	return err
 }
