@@ -112,6 +112,7 @@ func (s netDecider) AskNet(decode func() (*handler.NetEvent, unix.Errno), answer
 func (s *Sandbox) newNetwork() *handler.Net {
 	h := handler.NewNet()
 	h.Decider, h.Log, h.Exposed = netDecider{s}, s.logf, s.plan.exposed()
+	h.UnixJudged = s.plan.landlock.JudgesUnix()
 	h.MayBind, h.ExposedBind = s.plan.mayListen, !s.plan.landlock.JudgesBind()
 	h.Asks = map[string]bool{bindEvent: s.plan.judges(bindEvent)}
 	for _, name := range netEvents {

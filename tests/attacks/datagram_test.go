@@ -222,10 +222,18 @@ func TestDatagramRaces(t *testing.T) {
 				}
 				m.received(t, "127.0.0.1")
 			}
+			got := attempts(string(inside(t, p, victim("datagram"), "exit", "127.0.0.2", m.port, n).Stdout))
+			if words := m.received(t, "127.0.0.2"); len(words) != 0 || got["refused"].result != 1 {
+				t.Errorf("%s, a sibling that ends: %+v, %d datagrams", name, got, len(words))
+			}
 		}
 		outside(t, victim("datagram"), "race", "127.0.0.1", "127.0.0.2", m.port, "1000", "1")
 		if words := m.received(t, "127.0.0.2"); len(words) == 0 {
 			t.Error("control: nothing has arrived")
+		}
+		outside(t, victim("datagram"), "exit", "127.0.0.2", m.port, "3000")
+		if words := m.received(t, "127.0.0.2"); len(words) == 0 {
+			t.Error("control, a sibling that ends: nothing has arrived")
 		}
 	})
 }

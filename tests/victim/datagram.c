@@ -262,6 +262,41 @@ static void race(const char *good, const char *bad, int port, int rounds, int wi
 	say("refused", refused > 0);
 }
 
+static volatile int delay;
+
+static void *swap_once(void *unused)
+{
+	(void)unused;
+	for (volatile int i = 0; i < delay; i++)
+		;
+	dup2(pair[1], swapped);
+	return NULL;
+}
+
+/* The same, with a sibling that exchanges the descriptor once and ends: then the caller has
+ * no other threads, and a socket that it did not have. */
+static void race_exit(const char *bad, int port, int rounds)
+{
+	socklen_t len = fill(&bad_, bad, port);
+	pair[0] = socket(AF_UNIX, SOCK_DGRAM, 0);
+	pair[1] = socket(AF_INET, SOCK_DGRAM, 0);
+	swapped = dup(pair[0]);
+	int refused = 0;
+	for (int i = 0; i < rounds; i++) {
+		pthread_t t;
+		dup2(pair[0], swapped);
+		delay = i % 128 * 64;
+		pthread_create(&t, NULL, swap_once, NULL);
+		long n = i % 2 ? connect(swapped, &bad_.any, len) : message(swapped, &bad_, len, "race", NULL, 0, MSG_DONTWAIT);
+		refused += n < 0;
+		pthread_join(t, NULL);
+		if (n == 0)
+			send(pair[1], "race", 4, MSG_DONTWAIT);
+		connect(pair[1], &(struct sockaddr){ .sa_family = AF_UNSPEC }, 16);
+	}
+	say("refused", refused > 0);
+}
+
 static void *locals(void *path)
 {
 	/* Unix sockets, and what they carry, in a program that has threads. */
@@ -340,6 +375,8 @@ int main(int argc, char **argv)
 		detours(argv[2], argv[3], atoi(argv[4]));
 	else if (argc > 6 && !strcmp(argv[1], "race"))
 		race(argv[2], argv[3], atoi(argv[4]), atoi(argv[5]), atoi(argv[6]));
+	else if (argc > 4 && !strcmp(argv[1], "exit"))
+		race_exit(argv[2], atoi(argv[3]), atoi(argv[4]));
 	else if (argc > 2 && !strcmp(argv[1], "unix")) {
 		locals(argv[2]);
 	} else if (argc > 2 && !strcmp(argv[1], "unix-threads")) {

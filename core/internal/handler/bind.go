@@ -48,14 +48,17 @@ func (h *Net) bind(c *netCall) (int64, unix.Errno) {
 // bindUnix leaves the making of a named socket to the kernel, which can bind no TCP socket
 // then, whatever stands in the descriptor's place.
 func (h *Net) bindUnix(c *netCall) unix.Errno {
-	if h.ExposedBind && !ownDescriptors(c.r) {
-		h.Log("bind of task %d denied: without net-tcp, a program with threads can't make named unix sockets where bind is judged", c.r.TID)
-		return unix.EPERM
+	if h.ExposedBind {
+		own, errno := c.keepsSocket()
+		if errno != 0 {
+			return errno
+		}
+		if !own {
+			h.Log("bind of task %d denied: without net-tcp, a program with threads can't make named unix sockets where bind is judged", c.r.TID)
+			return unix.EPERM
+		}
 	}
-	if c.r.Claim() {
-		c.r.ContinueClaimed()
-	}
-	return answered
+	return c.letGoOn()
 }
 
 // boundTo is the address in b, whose port is at the same place in each family. AF_UNSPEC

@@ -55,6 +55,9 @@ type Net struct {
 	// MayBind reports whether a TCP port may be bound; ExposedBind is Exposed of bind(2).
 	MayBind     func(port uint16) bool
 	ExposedBind bool
+	// UnixJudged: the ruleset is asked about named unix sockets (Landlock ABI 9), as which
+	// nobody is when the supervisor connects.
+	UnixJudged bool
 	// Log takes a sentence for the user.
 	Log func(format string, args ...any)
 
@@ -385,20 +388,44 @@ func (h *Net) other(c *netCall) (handled bool, errno unix.Errno) {
 			c.name, c.r.TID, c.socket.domain, c.socket.kind, c.socket.protocol)
 		return true, unix.EACCES
 	}
-	if h.Exposed && !ownDescriptors(c.r) {
-		return false, 0
+	if h.Exposed {
+		if own, errno := c.keepsSocket(); !own {
+			return errno != 0, errno
+		}
 	}
+	return true, c.letGoOn()
+}
+
+// letGoOn has the kernel run the call.
+func (c *netCall) letGoOn() unix.Errno {
 	if c.r.Claim() {
 		c.r.ContinueClaimed()
 	}
-	return true, answered
+	return answered
 }
 
-// ownDescriptors reports whether no other task can change what the caller's descriptors
-// are while it waits. Only threads share a table of descriptors: see bpf.Spec.
-func ownDescriptors(r *notify.Request) bool {
-	t, err := readTask(r.TID)
-	return err == nil && r.Valid() && t.threads == 1
+// keepsSocket reports whether nobody else can put another socket in the place of the
+// caller's while it waits: it has no other threads, and only threads share a table of
+// descriptors (bpf.Spec, OwnFiles). The socket is looked at again after that: a thread that
+// has ended since may have exchanged it before.
+func (c *netCall) keepsSocket() (bool, unix.Errno) {
+	t, err := readTask(c.r.TID)
+	if err != nil || !c.r.Valid() {
+		return false, unix.EPERM // nobody is there to hear it
+	}
+	if t.threads != 1 {
+		return false, 0
+	}
+	before := c.socket
+	c.close()
+	if errno := c.open(); errno != 0 {
+		return false, errno
+	}
+	if c.socket != before {
+		c.h.Log("%s of task %d denied: another socket stands in its place", c.name, c.r.TID)
+		return false, unix.EPERM
+	}
+	return true, 0
 }
 
 func (p Protocol) String() string {

@@ -105,13 +105,10 @@ func (h *Net) prepareSend(c *netCall) (done bool, errno unix.Errno) {
 		return false, 0
 	} else if inet {
 		// A stream has no use for an address.
-		if ownDescriptors(c.r) {
-			if c.r.Claim() {
-				c.r.ContinueClaimed()
-			}
-			return true, answered
+		if own, errno := c.keepsSocket(); !own {
+			return false, errno
 		}
-		return false, 0
+		return true, c.letGoOn()
 	}
 	return h.other(c)
 }

@@ -81,6 +81,10 @@ func (h *Net) unixAddress(c *netCall, b []byte) (raw []byte, done func(), errno 
 		h.Log("%s of task %d denied: with rules for datagrams, a program with threads can't reach abstract unix sockets", c.name, c.r.TID)
 		return nil, nil, unix.EPERM
 	}
+	if h.UnixJudged {
+		h.Log("%s of task %d denied: with rules for datagrams, a program with threads can't reach named unix sockets on this kernel", c.name, c.r.TID)
+		return nil, nil, unix.EACCES
+	}
 	path, _, _ := bytes.Cut(b[sunPath:], []byte{0})
 	same, err := sameCredentials(c.r.TID)
 	if err != nil || !same {

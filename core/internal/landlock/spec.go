@@ -146,6 +146,9 @@ func (s Spec) Scopes() (signal, abstractSocket bool) {
 // JudgesConnect reports whether the ruleset is asked about connect(2) of TCP.
 func (s Spec) JudgesConnect() bool { return s.HandledNet&ll.AccessNetConnectTCP != 0 }
 
+// JudgesUnix reports whether it is asked about connections to named unix sockets.
+func (s Spec) JudgesUnix() bool { return s.HandledFS&ll.AccessFSResolveUnix != 0 }
+
 // JudgesBind reports whether it is asked about bind(2) of TCP.
 func (s Spec) JudgesBind() bool { return s.HandledNet&ll.AccessNetBindTCP != 0 }
 
