@@ -58,7 +58,8 @@ func TestMaxCPUCounts(t *testing.T) {
 			p := traced(slowed(10))
 			r := inside(t, p, append([]string{victim("cpu")}, strings.Fields(way)...)...)
 			used := time.Duration(attempts(string(r.Stdout))["used"].result) * time.Millisecond
-			if most := r.WallTime*15/100 + 100*time.Millisecond; !r.Success() || used == 0 || used > most || r.Limits != core.LimitCPU {
+			// A look that is late on a busy machine is paid for later, if there is a later.
+			if most := r.WallTime*15/100 + 300*time.Millisecond; !r.Success() || used == 0 || used > most || r.Limits != core.LimitCPU {
 				t.Errorf("%s: used %v of %v, limits %v, %q", way, used, most, r.Limits.Names(), r.Stderr)
 			}
 			t.Logf("%s: used %v in %v", way, used, r.WallTime)
@@ -99,7 +100,7 @@ func TestMaxCPUContinued(t *testing.T) {
 // What was stopped before stays so.
 func TestMaxCPULeavesStopped(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
-		for name, p := range heldWays(20) {
+		for name, p := range heldWays(5) { // of which a busy machine gives more
 			r := inside(t, p, victim("cpu"), "stopped", "1000")
 			got := attempts(string(r.Stdout))
 			if got["stopped"].result != 1 || got["continued"].result != 0 || r.Limits != core.LimitCPU {
@@ -126,7 +127,7 @@ func heldWays(percent uint32) map[string]*core.Policy {
 // A shell that waits for stopped jobs too sees none that its limit makes.
 func TestMaxCPUAndJobs(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
-		for name, p := range heldWays(10) {
+		for name, p := range heldWays(5) {
 			r := inside(t, p, victim("cpu"), "job", "500")
 			stops := attempts(string(r.Stdout))["stops"].result
 			if strings.HasPrefix(name, "traced") && stops != 1 || stops == 0 || r.Limits != core.LimitCPU {

@@ -128,12 +128,16 @@ void hold_answer(void)
 	futex_wake(&answered);
 }
 
-/* The parent may be stopped by somebody outside, or have to wait for the host. */
-enum { PATIENCE_MS = 100 };
+/* The parent may be stopped by somebody outside; or have to wait for the host, or for a CPU. */
+static int unheard(u64 since)
+{
+	struct task_stat stat;
+	return now_ns() - since > 1000000000ull || !read_stat(parent_pid, &stat) || stat.state == 'T' || stat.state == 't';
+}
 
 int hold_ask(int hold)
 {
-	u64 one = 1, end;
+	u64 one = 1, since;
 	u32 now, seen;
 
 	if (!all_traced())
@@ -143,12 +147,11 @@ int hold_ask(int hold)
 	sys3(__NR_write, fd_of(FD_CTL), &one, sizeof one);
 	if (!hold)
 		return 1;
-	end = now_ns() + PATIENCE_MS * 1000000ull;
+	since = now_ns();
 	while ((seen = __atomic_load_n(&answered, __ATOMIC_SEQ_CST)) != now) {
-		struct timespec left = { 0, (s64)(end - now_ns()) };
-		if (left.nsec <= 0)
+		struct timespec some = { 0, 20 * 1000 * 1000 };
+		if (sys4(__NR_futex, &answered, FUTEX_WAIT, seen, &some) == -ETIMEDOUT && unheard(since))
 			return 0;
-		sys4(__NR_futex, &answered, FUTEX_WAIT, seen, &left);
 	}
 	return 1;
 }
