@@ -43,18 +43,30 @@ func (d *Denials) named(o object) bool {
 func (b *beneath) scan(top int) {
 	// Paths from the top, as descriptors of all of them would be too many.
 	pending, seen := []string{"."}, 0
+	var st unix.Statx_t
+	if statFD(top, &st) == nil {
+		b.devs[idOf(&st).dev] = true
+	}
 	buf := make([]byte, 64<<10)
 	for len(pending) > 0 {
 		dir := pending[len(pending)-1]
 		pending = pending[:len(pending)-1]
 		fd, err := openAt(top, dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC)
-		if err != nil {
+		switch err {
+		case nil:
+		case unix.EACCES, unix.ENOENT, unix.ENOTDIR, unix.ELOOP:
 			continue
+		default: // as when this process has no descriptor left: it can't be told what is there
+			b.many = true
+			return
 		}
 		for {
 			n, err := unix.ReadDirent(fd, buf)
 			if err == unix.EINTR {
 				continue
+			}
+			if err != nil {
+				b.many = true
 			}
 			if err != nil || n <= 0 {
 				break

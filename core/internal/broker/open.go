@@ -87,27 +87,35 @@ func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(
 	if err := notOurs(&p); err != nil {
 		return err
 	}
-	do := id.quick.do
+	patient := false
 	switch p.kind() {
 	case unix.S_IFIFO:
-		if o.Flags&unix.O_ACCMODE != unix.O_RDWR && o.Flags&unix.O_NONBLOCK == 0 {
-			do = id.patient.do
-		}
+		b.forget()
+		patient = o.Flags&unix.O_ACCMODE != unix.O_RDWR && o.Flags&unix.O_NONBLOCK == 0
 	case unix.S_IFCHR:
 		if p.st.Rdev_major == 5 && p.st.Rdev_minor == 0 {
 			if err := sameTerminal(c); err != nil {
 				return err
 			}
 		}
-		if p.st.Rdev_major != 1 { // a terminal can wait for its line
-			do = id.patient.do
-		}
+		patient = p.st.Rdev_major != 1 // a terminal can wait for its line
 	}
 	// The object itself, whatever has its name by now. What is left out does nothing here,
 	// and O_NOCTTY keeps a terminal from becoming the host's.
 	flags := o.Flags&^(unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW) | unix.O_NOCTTY
 	reopen := func() (int, error) { return unix.Open(self(p.obj), flags, o.Mode) }
-	err = give(do, c, reopen, use)
+	switch {
+	case !patient:
+		err = give(id.quick.do, c, reopen, use)
+	case p.kind() == unix.S_IFIFO && flags&unix.O_ACCMODE == unix.O_WRONLY:
+		// Readers that wait must not keep a writer from them, however many they are.
+		if err = give(id.quick.do, c, func() (int, error) { return openWaited(self(p.obj), flags) }, use); err != unix.ENXIO {
+			break
+		}
+		fallthrough
+	default:
+		err = b.openPatiently(id, c, &p, flags, o.Mode, use)
+	}
 	if (err == unix.EACCES || err == unix.EPERM) && id.base && id.ownProc(c, &p, flags) {
 		var fd int
 		if fd, err = reopen(); err == nil {

@@ -177,6 +177,8 @@ type Caller struct {
 	// Valid reports whether the thread still waits, so that what was opened by its number is
 	// its own.
 	Valid func() bool
+	// Waits, if not nil, is told when the call is about to wait for what may never come.
+	Waits func()
 }
 
 func (c *Caller) root() (int, error) { return hostCaller{}.root() }

@@ -40,6 +40,7 @@ type Broker struct {
 
 	mu     sync.Mutex // guards what follows
 	others map[Credentials]*identity
+	waits  map[*wait]bool
 	closed bool
 }
 
@@ -71,6 +72,9 @@ func (b *Broker) Close() {
 	b.base.close()
 	for _, id := range b.others {
 		id.close()
+	}
+	for w := range b.waits {
+		w.end(b.ruleset)
 	}
 	sys.Closing(b.ruleset)
 	unix.Close(b.ruleset)

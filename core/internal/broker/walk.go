@@ -354,11 +354,14 @@ func (w *walker) above(dir int, st *unix.Statx_t) error {
 	return errUnknown
 }
 
+// deletedSuffix is what the kernel puts behind the name of a file that has none any more.
+const deletedSuffix = " (deleted)"
+
 // confirm looks for what is denied among the directories that hold a file which was reached
-// by its descriptor: by the name that the kernel has for it. A file without one can be
-// found nowhere.
+// by its descriptor: by the name that the kernel has for it. Of one that was removed it is
+// the last: what it held is as secret as before, when an editor outside has saved the file.
 func (w *walker) confirm(fd int, st *unix.Statx_t) error {
-	if st.Nlink == 0 || st.Mode&unix.S_IFMT != unix.S_IFREG || len(w.denied.objects) == 0 {
+	if len(w.denied.objects) == 0 {
 		return nil
 	}
 	// Again, when it was renamed in between.
@@ -370,7 +373,15 @@ func (w *walker) confirm(fd int, st *unix.Statx_t) error {
 		if name[0] != '/' {
 			return nil // an anonymous inode
 		}
-		again := walker{caller: hostCaller{}, denied: w.denied}
+		again := walker{caller: hostCaller{}, denied: w.denied, parent: true}
+		if before, ok := strings.CutSuffix(name, deletedSuffix); ok && st.Nlink == 0 {
+			p, err := again.walk(unix.AT_FDCWD, before)
+			p.close()
+			if err == unix.EACCES {
+				return err
+			}
+			return nil
+		}
 		p, err := again.walk(unix.AT_FDCWD, name)
 		found := err == nil && p.obj >= 0 && p.id() == idOf(st)
 		p.close()
@@ -380,6 +391,9 @@ func (w *walker) confirm(fd int, st *unix.Statx_t) error {
 		if err == unix.EACCES {
 			return err
 		}
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFCHR {
+		return nil // a terminal of another mount namespace, as a container's is
 	}
 	return errUnknown
 }

@@ -26,7 +26,7 @@ type Files struct {
 
 	mu         sync.Mutex // guards what follows
 	working    int
-	queue      []func()
+	queue      []func(leave func())
 	restricted bool // a task has restricted itself, or is about to
 }
 
@@ -127,9 +127,9 @@ func (f *Files) begin(r *notify.Request, call fileCall) {
 	})
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.queue = append(f.queue, func() {
+	f.queue = append(f.queue, func(leave func()) {
 		defer r.Listener().Release()
-		f.serve(r, call, cancel)
+		f.serve(r, call, cancel, leave)
 	})
 	if f.working < maxWorking {
 		f.working++
@@ -137,8 +137,17 @@ func (f *Files) begin(r *notify.Request, call fileCall) {
 	}
 }
 
+// work serves requests until there is none, or until one waits for what others have yet to do:
+// then somebody else takes its place.
 func (f *Files) work() {
-	for {
+	left := false
+	leave := func() {
+		if !left {
+			left = true
+			go f.work()
+		}
+	}
+	for !left {
 		f.mu.Lock()
 		if len(f.queue) == 0 {
 			f.working--
@@ -149,19 +158,19 @@ func (f *Files) work() {
 		f.queue[0] = nil
 		f.queue = f.queue[1:]
 		f.mu.Unlock()
-		next()
+		next(leave)
 	}
 }
 
 // serve answers a request. A panic denies it.
-func (f *Files) serve(r *notify.Request, call fileCall, cancel func()) {
+func (f *Files) serve(r *notify.Request, call fileCall, cancel, leave func()) {
 	defer func() {
 		if p := recover(); p != nil {
 			f.Log("BUG(sandlock): %v, please report", p)
 			r.Errno(unix.EPERM)
 		}
 	}()
-	req := &fileRequest{Request: r, caller: broker.Caller{TID: r.TID, Valid: r.Valid}}
+	req := &fileRequest{Request: r, caller: broker.Caller{TID: r.TID, Valid: r.Valid, Waits: leave}}
 	task, err := broker.ReadTask(fmt.Sprintf("/proc/%d/status", r.TID))
 	if err != nil {
 		cancel()

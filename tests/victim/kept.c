@@ -1,0 +1,64 @@
+/* kept DIR: descriptors that lead to what is denied, DIR/denied, got with O_PATH; and the same
+ * when somebody outside has removed the files. DIR/go is a FIFO that says when: section 12.
+ * kept wait DIR N: N readers of the FIFO DIR/go that nobody opens; then another file. */
+#include "try.h"
+
+static int path(const char *name)
+{
+	return open(name, O_PATH | O_NOFOLLOW);
+}
+
+static void by(const char *what, int fd)
+{
+	char link[64], name[128], buf[64];
+
+	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+	snprintf(name, sizeof name, "open:%s", what);
+	int got = (int)TRY(name, open(link, O_RDONLY | O_NONBLOCK));
+	if (got >= 0) {
+		ssize_t n = read(got, buf, sizeof buf);
+		if (n > 0)
+			printf("read %.*s\n", (int)n, buf);
+	}
+	snprintf(name, sizeof name, "write:%s", what);
+	TRY(name, open(link, O_RDWR | O_NONBLOCK));
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 4) {
+		int started[2];
+		char c;
+		if (chdir(argv[2]) || pipe(started))
+			return 1;
+		for (int i = 0, n = atoi(argv[3]); i < n; i++) {
+			pid_t pid = fork();
+			if (pid < 0)
+				return 1;
+			if (pid == 0) {
+				if (write(started[1], "x", 1) != 1)
+					_exit(1);
+				_exit(open("go", O_RDONLY) < 0);
+			}
+		}
+		for (int i = 0, n = atoi(argv[3]); i < n; i++)
+			if (read(started[0], &c, 1) != 1)
+				return 1;
+		TRY("other", open("other", O_RDONLY));
+		return 0;
+	}
+	if (argc != 2 || chdir(argv[1]))
+		return 1;
+	int secret = path("denied/secret"), fifo = path("denied/fifo"), sub = path("denied/sub/secret");
+	if (secret < 0 || fifo < 0 || sub < 0)
+		return 1;
+	by("fifo", fifo);
+	by("secret", secret);
+	char c;
+	int go = open("go", O_RDONLY);
+	if (go < 0 || read(go, &c, 1) != 0)
+		return 1;
+	by("removed", secret);
+	by("removed-with-its-directory", sub);
+	return 0;
+}
