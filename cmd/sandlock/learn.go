@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -41,9 +40,16 @@ func (l *learning) judge(e *core.Event, _ *core.Context) core.Verdict {
 		if e.Syscall != "connect" {
 			scheme = "udp://"
 		}
-		l.connects[scheme+net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))] = true
+		l.connects[scheme+hostPort(e.Host, e.Port)] = true
 	}
 	return core.Allow
+}
+
+func hostPort(host string, port uint16) string {
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return host + ":" + strconv.Itoa(int(port))
 }
 
 func learnCommand(args []string) int {
