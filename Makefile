@@ -103,7 +103,7 @@ python/src/sandlock/bin/sandlock: $(TOOL)
 test: all test-setup vet go-test python-test
 
 test-setup:
-	tests/setup/packages strace git bzip2 nodejs cargo pkg-config g++ curl wget iproute2 default-jre-headless
+	tests/setup/packages strace git bzip2 nodejs cargo pkg-config g++ curl wget iproute2 default-jre-headless tmux vim less
 	PYTHON='$(PYTHON)' tests/setup/venv
 
 vet: $(WARDEN)
