@@ -53,9 +53,9 @@ class Screen:
         return subprocess.run([*self._tmux, *args], env=self._env, check=True, stdout=subprocess.PIPE, text=True).stdout
 
     def until(self, good: Callable[[str], bool]) -> str:
-        """The screen, once it is as wanted, with the place of the cursor."""
+        """The screen, once it is as wanted."""
         while True:
-            screen = self.ask("capture-pane", "-p", "-e") + self.ask("display-message", "-p", "#{cursor_x},#{cursor_y}")
+            screen = self.ask("capture-pane", "-p", "-e")
             if good(screen):
                 return screen
             try:
