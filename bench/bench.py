@@ -350,6 +350,39 @@ def connecting(build: str) -> None:
             print(f"  {way}: {quantile(samples[f'{way}{kind}'], 0.5) - quantile(bare, 0.5):+.1f} µs")
 
 
+def opening(build: str) -> None:
+    """A file five directories down."""
+    program, samples = f"{build}/opens", collections.defaultdict(list)
+    with tempfile.TemporaryDirectory() as top:
+        path = pathlib.Path(top, "a", "b", "file")
+        path.parent.mkdir(parents=True)
+        path.write_text("x")
+        denied = pathlib.Path(top, "denied")
+        denied.mkdir()
+        ways: Dict[str, Dict[str, Any]] = {
+            "in a sandbox": {},
+            "and a policy_fn that may deny": {"policy_fn": lambda event, ctx: None},
+            "one denial active": {"fs_denied": [denied]},
+            "openat judged in Python": {"policy_fn": lambda event, ctx: None, "policy_events": ["openat"]},
+        }
+        boxes = {way: Sandbox(fs_readable=[*SYSTEM, top, program], **fields) for way, fields in ways.items()}
+        for _ in range(TURNS):
+            collect(samples, [program, "no sandbox", "10000", str(path)])
+            collect(samples, [program, "rules", "10000", str(path), "ruleset"])
+            for way, box in boxes.items():
+                result = box.run([program, way, "10000" if way == "in a sandbox" else "1000", str(path)])
+                if not result.success:
+                    raise SystemExit(f"opens in the sandbox, {way}: {result}")
+                parse(samples, result.stdout.decode())
+    table = Table("open and close of a file")
+    table.row("no sandbox", samples["no sandbox"])
+    least = samples["rules"]
+    table.row("the same rules, a filter", least)
+    for way, target in zip(ways, ("at most 1.03", "", "at most 20 µs more", "")):
+        table.row(way, samples[way], least, "the rules", target)
+        print(f"  {way}: {quantile(samples[way], 0.5) - quantile(least, 0.5):+.1f} µs")
+
+
 def main() -> None:
     build, go = os.path.abspath(sys.argv[1]), sys.argv[2]
     spawning(build)
@@ -361,6 +394,7 @@ def main() -> None:
     interrupted(build)
     trapped(build, go)
     untrapped(build)
+    opening(build)
     connecting(build)
 
 
