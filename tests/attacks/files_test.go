@@ -259,3 +259,37 @@ func deniedWith(p *core.Policy, t *testing.T) *core.Policy {
 	q.FSDenied = []string{filepath.Join(tree(t), "denied")}
 	return &q
 }
+
+// Section 13: what is opened for a caller is as if it had opened it.
+func TestOnBehalf(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		var outs []string
+		for i := range 3 {
+			dir := tree(t)
+			p := policy()
+			p.FSReadable, p.FSWritable = append(p.FSReadable, "/proc"), []string{dir}
+			switch i {
+			case 0:
+				outs = append(outs, outside(t, victim("behalf"), dir))
+			case 1:
+				p.FSDenied = []string{filepath.Join(dir, "denied")}
+				fallthrough
+			default:
+				r := inside(t, p, victim("behalf"), dir)
+				if r.ExitCode != 0 {
+					t.Errorf("%+v %s", r, r.Stderr)
+				}
+				outs = append(outs, string(r.Stdout))
+			}
+		}
+		// The table is full, and the kernel makes no file then, where the library has made one.
+		for i := range outs {
+			if outs[i] != outs[0] {
+				t.Errorf("way %d:\n%s\noutside:\n%s", i, outs[i], outs[0])
+			}
+		}
+		if !strings.Contains(outs[0], "full -1 24\nfull-creat -1 24\n") || !strings.Contains(outs[0], "fifo 7 through\n") {
+			t.Error(outs[0])
+		}
+	})
+}
