@@ -155,6 +155,9 @@ func (p *Plan) compileFilter(policy *Policy) error {
 	if p.trapsListen = p.needsListen(); p.trapsListen {
 		p.trapped = append(p.trapped, "listen")
 	}
+	if p.usesSockets() {
+		p.trapped = append(p.trapped, "setsockopt") // two options only, see handler.Net.Setsockopt
+	}
 	slices.Sort(p.trapped)
 	p.trapped = slices.Compact(p.trapped)
 	p.traps = len(p.trapped) > 0
@@ -181,6 +184,9 @@ func (p *Plan) compileFilter(policy *Policy) error {
 	}
 	return nil
 }
+
+// usesSockets reports whether the supervisor takes sockets of the sandbox.
+func (p *Plan) usesSockets() bool { return p.net.onBehalf || p.net.bindOnBehalf || p.trapsListen }
 
 // denied adds to extra_deny_syscalls what no program needs that has nothing to write.
 func (p *Plan) denied(policy *Policy) []string {

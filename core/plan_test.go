@@ -60,7 +60,7 @@ disable: [fs-ioctl-dev]
 policy_fn: asked about [execve execveat], each answer within 30s
 record_execs: false
 argv_safety: strict
-trapped: [chmod chown execve execveat fchmod fchmodat fchmodat2 fchown fchownat fremovexattr fsetxattr futimesat lchown listen lremovexattr lsetxattr removexattr setxattr utime utimensat utimes]
+trapped: [chmod chown execve execveat fchmod fchmodat fchmodat2 fchown fchownat fremovexattr fsetxattr futimesat lchown listen lremovexattr lsetxattr removexattr setsockopt setxattr utime utimensat utimes]
 landlock ABI 7
   handled fs: execute write_file read_file read_dir remove_dir remove_file make_char make_dir make_reg make_sock make_fifo make_block make_sym refer truncate
   handled net: bind_tcp connect_tcp
@@ -129,26 +129,26 @@ func TestTrapped(t *testing.T) {
 		{"opens", func(p *Policy) { p.PolicyFn, p.PolicyEvents = allow, []string{"openat"} }, paths},
 		{"one event", func(p *Policy) { p.PolicyFn, p.PolicyEvents = allow, []string{"execveat", "execveat"} }, []string{"execve", "execveat"}},
 		{"no event", func(p *Policy) { p.PolicyFn, p.PolicyEvents = allow, []string{} }, nil},
-		{"connect", func(p *Policy) { p.NetAllow = []string{"tcp://:80"} }, []string{"listen"}},
-		{"bind", func(p *Policy) { p.NetAllowBind = []string{"80"} }, []string{"listen"}},
+		{"connect", func(p *Policy) { p.NetAllow = []string{"tcp://:80"} }, []string{"listen", "setsockopt"}},
+		{"bind", func(p *Policy) { p.NetAllowBind = []string{"80"} }, []string{"listen", "setsockopt"}},
 		{"bind any", func(p *Policy) { p.NetAllowBind = []string{"*"} }, nil},
 		{"bind port 0", func(p *Policy) { p.NetAllowBind = []string{"0", "80"} }, nil},
 		{"without net-tcp", func(p *Policy) { p.NetAllowBind, p.Disable = []string{"80"}, []Protection{NetTCP} }, nil},
-		{"denied binds", func(p *Policy) { p.NetDenyBind = []string{"22"} }, []string{"bind", "listen"}},
+		{"denied binds", func(p *Policy) { p.NetDenyBind = []string{"22"} }, []string{"bind", "listen", "setsockopt"}},
 		{"judged binds", func(p *Policy) {
 			p.NetAllowBind, p.PolicyFn, p.PolicyEvents = []string{"80"}, allow, []string{"bind"}
-		}, []string{"bind", "listen"}},
+		}, []string{"bind", "listen", "setsockopt"}},
 		{"both", func(p *Policy) {
 			p.NetAllow, p.PolicyFn, p.PolicyEvents = []string{"tcp://:80"}, allow, []string{"connect", "execve"}
-		}, []string{"connect", "execve", "execveat", "listen"}},
+		}, []string{"connect", "execve", "execveat", "listen", "setsockopt"}},
 		{"execs only", func(p *Policy) {
 			p.NetAllow, p.PolicyFn, p.PolicyEvents = []string{"tcp://:80"}, allow, []string{"execve"}
-		}, []string{"execve", "execveat", "listen"}},
+		}, []string{"execve", "execveat", "listen", "setsockopt"}},
 		{"connects only", func(p *Policy) {
 			p.NetAllow, p.PolicyFn, p.PolicyEvents = []string{"tcp://:80"}, allow, []string{"connect"}
-		}, []string{"connect", "listen"}},
-		{"an address", func(p *Policy) { p.NetAllow = []string{"tcp://:80", "tcp://1.2.3.4"} }, []string{"connect", "listen"}},
-		{"any port", func(p *Policy) { p.NetAllow = []string{"tcp://*"} }, []string{"listen"}},
+		}, []string{"connect", "listen", "setsockopt"}},
+		{"an address", func(p *Policy) { p.NetAllow = []string{"tcp://:80", "tcp://1.2.3.4"} }, []string{"connect", "listen", "setsockopt"}},
+		{"any port", func(p *Policy) { p.NetAllow = []string{"tcp://*"} }, []string{"listen", "setsockopt"}},
 	} {
 		plan := compile(t, tt.edit)
 		if !slices.Equal(plan.trapped, tt.want) || plan.traps != (len(tt.want) > 0) ||

@@ -20,8 +20,9 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 	if s.plan.trapsListen {
 		hs[unix.SYS_LISTEN] = handler.NewListen(s.plan.mayListen, s.logf).Handle
 	}
-	if s.plan.net.onBehalf || s.plan.net.bindOnBehalf {
+	if s.plan.usesSockets() {
 		s.network = s.newNetwork()
+		hs[unix.SYS_SETSOCKOPT] = s.network.Setsockopt()
 	}
 	if s.plan.net.onBehalf {
 		hs[unix.SYS_CONNECT] = s.network.Connect()

@@ -41,7 +41,9 @@ func naive(spec Spec, c call) uint32 {
 		return nENOSYS
 	}
 	pass := uint32(nAllow)
-	if slices.Contains(spec.Trap, found.name) && (found.name != "sendto" || c.args[4] != 0 || naiveNames(spec.Allow, "sendto")) {
+	whole := naiveNames(spec.Allow, found.name)
+	if slices.Contains(spec.Trap, found.name) && (found.name != "sendto" || c.args[4] != 0 || whole) &&
+		(found.name != "setsockopt" || uint32(c.args[1]) == 1 && slices.Contains([]uint32{13, 21, 67}, uint32(c.args[2])) || whole) {
 		pass = nNotify
 	}
 	if spec.CountTasks && pass == nAllow && (found.name == "fork" || found.name == "vfork" ||

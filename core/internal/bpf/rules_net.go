@@ -109,22 +109,28 @@ const netfilterOptions = 64
 //   - multicast groups: joining one tells the network its address (IGMP, MLD), which is
 //     datagrams that no rule judges.
 //   - UDP's encapsulations, which take packets for other protocols of the kernel.
+//
+// Where it is trapped, only SO_SNDTIMEO and SO_LINGER are.
 func writeSockopt(c *compiler, pass label) {
 	tcp, ip, ip6, udp := c.label("TCP option"), c.label("IP option"), c.label("IPv6 option"), c.label("UDP option")
 	refused, unknown := c.errno(unix.EPERM), c.errno(unix.ENOPROTOOPT)
+	rest, own := pass, pass
+	if c.trap["setsockopt"] {
+		rest, own = c.ret(retAllow), c.label("socket's own option")
+	}
 	c.load(low(1))
-	c.branch(pass, single(unix.SOL_IP, ip), single(unix.SOL_TCP, tcp), single(unix.SOL_UDP, udp), single(unix.SOL_IPV6, ip6))
+	c.branch(rest, single(unix.SOL_SOCKET, own), single(unix.SOL_IP, ip), single(unix.SOL_TCP, tcp), single(unix.SOL_UDP, udp), single(unix.SOL_IPV6, ip6))
 	c.place(tcp)
 	c.load(low(2))
-	c.ifEqual(unix.TCP_ULP, c.errno(unix.ENOENT), pass)
+	c.ifEqual(unix.TCP_ULP, c.errno(unix.ENOENT), rest)
 	c.place(ip)
 	c.load(low(2))
-	c.branch(pass, single(unix.IP_OPTIONS, refused),
+	c.branch(rest, single(unix.IP_OPTIONS, refused),
 		interval{unix.IP_ADD_MEMBERSHIP, unix.MCAST_MSFILTER, refused}, // and what lies between
 		interval{netfilterOptions, ^uint32(0), refused})
 	c.place(ip6)
 	c.load(low(2))
-	c.branch(pass,
+	c.branch(rest,
 		interval{ipv6OldRouting, ipv6OldOptions, refused},
 		single(unix.IPV6_JOIN_GROUP, refused), single(unix.IPV6_JOIN_ANYCAST, refused), single(ipv6FlowLabel, refused),
 		interval{mcastJoinGroup, unix.MCAST_MSFILTER, refused},
@@ -132,7 +138,12 @@ func writeSockopt(c *compiler, pass label) {
 		interval{64, 65, refused}) // IP6T_SO_SET_REPLACE, _ADD_COUNTERS
 	c.place(udp)
 	c.load(low(2))
-	c.branch(unknown, single(unix.UDP_CORK, pass), interval{udpNoCheck6TX, unix.UDP_GRO, pass})
+	c.branch(unknown, single(unix.UDP_CORK, rest), interval{udpNoCheck6TX, unix.UDP_GRO, rest})
+	if own != pass {
+		c.place(own)
+		c.load(low(2))
+		c.branch(rest, single(unix.SO_LINGER, pass), single(unix.SO_SNDTIMEO, pass), single(unix.SO_SNDTIMEO_NEW, pass))
+	}
 }
 
 // Of linux/in6.h, linux/in.h and linux/udp.h.

@@ -183,7 +183,7 @@ func TestSocketFamilies(t *testing.T) {
 func TestTrap(t *testing.T) {
 	for _, a := range arches {
 		m := newMachine(t, compile(t, Spec{
-			Arch: a, Trap: []string{"execve", "socket", "sendto", "ptrace", "clone3", "openat", "fork"},
+			Arch: a, Trap: []string{"execve", "socket", "sendto", "setsockopt", "ptrace", "clone3", "openat", "fork"},
 			Deny: []string{"openat"}, Allow: []string{"syslog"}, InetStream: true,
 		}))
 		for _, tt := range []struct {
@@ -201,6 +201,12 @@ func TestTrap(t *testing.T) {
 			{"sendto", [6]uint64{3, 0, 0, 0, 1 << 32}, retNotify}, // an address whose low word is 0
 			{"sendto", [6]uint64{3, 0, 0, unix.MSG_FASTOPEN}, retErrno | uint32(unix.EPERM)},
 			{"sendmmsg", [6]uint64{3, 0, 0, 0}, retAllow},
+			{"setsockopt", [6]uint64{3, unix.SOL_SOCKET, unix.SO_SNDTIMEO}, retNotify},
+			{"setsockopt", [6]uint64{3, 1<<32 | unix.SOL_SOCKET, 1<<32 | unix.SO_SNDTIMEO_NEW}, retNotify},
+			{"setsockopt", [6]uint64{3, unix.SOL_SOCKET, unix.SO_LINGER}, retNotify},
+			{"setsockopt", [6]uint64{3, unix.SOL_SOCKET, unix.SO_RCVTIMEO}, retAllow},
+			{"setsockopt", [6]uint64{3, unix.SOL_TCP, unix.SO_SNDTIMEO}, retAllow},
+			{"setsockopt", [6]uint64{3, unix.SOL_IP, unix.IP_OPTIONS}, retErrno | uint32(unix.EPERM)},
 			{"ptrace", [6]uint64{}, retErrno | uint32(unix.EPERM)},
 			{"clone3", [6]uint64{}, retErrno | uint32(unix.ENOSYS)},
 			{"openat", [6]uint64{}, retErrno | uint32(unix.EPERM)},

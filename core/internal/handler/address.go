@@ -102,6 +102,22 @@ func datagramAddress(b []byte, s socket, p Protocol) (address, unix.Errno) {
 	return inetAddress(b, s)
 }
 
+// undialled is an address by which a TCP socket that is connecting learns how that went,
+// and no other connects: the kernel looks at the address only in a socket that is not
+// connecting, __inet_stream_connect() of its net/ipv4/af_inet.c, and no TCP goes to a
+// multicast group. Else, whoever takes a connect back (AF_UNSPEC) while its caller waits would
+// have it made once more, by a verdict that may no longer hold.
+func (a address) undialled() address {
+	group := []byte{224, 0, 0, 1}
+	at := 4
+	if a.family == unix.AF_INET6 {
+		group, at = netip.IPv6LinkLocalAllNodes().AsSlice(), 8
+	}
+	a.raw = append([]byte(nil), a.raw...)
+	copy(a.raw[at:], group)
+	return a
+}
+
 func familyOf(b []byte) uint16 {
 	if len(b) < 2 {
 		return 0

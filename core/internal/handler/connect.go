@@ -51,6 +51,7 @@ func (h *Net) dial(c *netCall, p Protocol, a address) unix.Errno {
 		return errnoOrNone(sys.Connect(c.fd, a.raw))
 	}
 	var deadline time.Time
+	begun := false
 	for first := true; ; first = false {
 		limit, err := h.dialBriefly(c, a)
 		if first && limit > 0 {
@@ -63,16 +64,19 @@ func (h *Net) dial(c *netCall, p Protocol, a address) unix.Errno {
 			continue // the Go runtime's own signals
 		case unix.EINPROGRESS, unix.EALREADY:
 		default:
+			if pending, _ := unix.GetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_ERROR); begun && err == unix.ENETUNREACH && pending != 0 {
+				return unix.Errno(pending) // taken back, see undialled
+			}
 			return errnoOf(err)
+		}
+		if !begun {
+			begun, a = true, a.undialled()
 		}
 		flags, flagsErr := unix.FcntlInt(uintptr(c.fd), unix.F_GETFL, 0)
 		if flagsErr != nil || flags&unix.O_NONBLOCK != 0 {
 			return errnoOf(err)
 		}
-		<-h.places
-		outcome := h.waits.wait(c, unix.POLLOUT, deadline)
-		h.places <- struct{}{}
-		switch outcome {
+		switch h.wait(c, unix.POLLOUT, deadline) {
 		case waitReady: // and the next round says how it went
 		case waitInterrupted:
 			if limit > 0 {
@@ -91,7 +95,8 @@ func (h *Net) dial(c *netCall, p Protocol, a address) unix.Errno {
 // dialBriefly connects a socket without waiting for the peer: what is left to wait for is
 // EINPROGRESS or EALREADY. Only the file's O_NONBLOCK or the socket's SO_SNDTIMEO can say
 // so, and the caller shares both; a timeout that nothing but a call that waits looks at is
-// the lesser meddling. It returns what the timeout was, 0 for none.
+// the lesser meddling, and the sandbox sets one only through Setsockopt, so not
+// meanwhile. It returns what the timeout was, 0 for none.
 func (h *Net) dialBriefly(c *netCall, a address) (limit time.Duration, err error) {
 	defer h.lock(c.socket.inode)()
 	before, err := unix.GetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO)

@@ -12,6 +12,8 @@ const maxControl = 1 << 14
 
 const sizeofCmsghdr = 16 // struct cmsghdr, cmsg(3)
 
+const scmMaxFD = 253 // SCM_MAX_FD of unix(7), in one message
+
 // controlMessage is one of cmsg(3).
 type controlMessage struct {
 	level, kind int32
@@ -78,16 +80,30 @@ func inetControl(b []byte) (passed []byte, errno unix.Errno) {
 
 // unixControl returns the control data of a message on a unix socket. Descriptors are those
 // of the caller; done closes the copies. Credentials would be this process's.
-func unixControl(r *notify.Request, pidfd int, b []byte) (passed []byte, done func(), errno unix.Errno) {
+func (h *Net) unixControl(r *notify.Request, pidfd int, b []byte) (passed []byte, done func(), errno unix.Errno) {
 	var fds []int
+	list, errno := controlMessages(b)
+	if errno != 0 {
+		return nil, func() {}, errno
+	}
+	count := int32(0)
+	for _, m := range list {
+		if m.level == unix.SOL_SOCKET && m.kind == unix.SCM_RIGHTS {
+			count += int32(len(m.data) / 4)
+		}
+	}
+	if count > scmMaxFD {
+		return nil, func() {}, unix.EINVAL
+	}
 	done = func() {
 		for _, fd := range fds {
 			drop(fd)
 		}
+		h.carried.Add(-count)
 	}
-	list, errno := controlMessages(b)
-	if errno != 0 {
-		return nil, done, errno
+	if h.carried.Add(count) > h.maxCarried { // others wait for their readers
+		done()
+		return nil, func() {}, unix.ETOOMANYREFS // as too many in flight are for the kernel
 	}
 	for _, m := range list {
 		if m.level != unix.SOL_SOCKET {

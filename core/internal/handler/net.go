@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/sandlock/sandlock/core/internal/notify"
 	"golang.org/x/sys/unix"
@@ -64,6 +66,9 @@ type Net struct {
 	places chan struct{} // of the calls in work
 	asking chan struct{} // of those that wait for a verdict, each with descriptors
 	waits  waiting
+	// carried are the descriptors on their way through this process, see unixControl.
+	carried    atomic.Int32
+	maxCarried int32
 
 	mu      sync.Mutex // guards what follows
 	changed sync.Cond  // of active and apart
@@ -75,15 +80,25 @@ type Net struct {
 
 const (
 	// maxActing bounds the calls of one sandbox in work: each is short, as none waits for
-	// the network, but all may wait for memory behind FUSE.
-	maxActing = 64
-	maxAsking = 64
+	// the network, but all may wait for memory behind FUSE. A call has its descriptors, two
+	// and those of its message, only while it has a place here, among those that ask or
+	// among those that wait, and it leaves none before it has the next.
+	maxActing  = 64
+	maxAsking  = 64
+	maxWaiting = 256
+	maxCarried = 256 // descriptors of messages, see unixControl
 )
 
-// NewNet makes a handler; its fields are set before the first call.
+// NewNet makes a handler; its fields are set before the first call. All bounds together are
+// no more than half of the descriptors that this process may have.
 func NewNet() *Net {
-	h := &Net{places: make(chan struct{}, maxActing), asking: make(chan struct{}, maxAsking),
+	room := unix.Rlimit{}
+	_ = unix.Getrlimit(unix.RLIMIT_NOFILE, &room)
+	bound := func(most, share uint64) int { return int(max(2, min(most, room.Cur/share))) }
+	h := &Net{places: make(chan struct{}, bound(maxActing, 48)), asking: make(chan struct{}, bound(maxAsking, 48)),
 		active: map[*netCall]bool{}, sockets: map[uint64]*socketLock{}}
+	h.waits.places = make(chan struct{}, bound(maxWaiting, 12))
+	h.maxCarried = int32(bound(maxCarried, 4))
 	h.changed.L = &h.mu
 	return h
 }
@@ -137,6 +152,7 @@ func (h *Net) handle(name string, f func(*netCall) (int64, unix.Errno)) notify.H
 			defer l.Release()
 			defer h.end(c)
 			v, errno := h.run(c, f)
+			c.close() // first, so that a close(2) that comes next is the last
 			switch errno {
 			case 0:
 				r.Return(v)
@@ -272,6 +288,19 @@ func (c *netCall) parked(now bool) bool {
 	return c.fd >= 0
 }
 
+// wait is [waiting.wait], without a place among the calls in work.
+func (h *Net) wait(c *netCall, events int16, deadline time.Time) waitOutcome {
+	select {
+	case h.waits.places <- struct{}{}:
+	default:
+		return waitFull
+	}
+	defer func() { <-h.waits.places }()
+	<-h.places
+	defer func() { h.places <- struct{}{} }()
+	return h.waits.wait(c, events, deadline)
+}
+
 // outside runs what may take for ever.
 func (h *Net) outside(f func()) {
 	count := func(by int) {
@@ -342,13 +371,14 @@ func (h *Net) judge(c *netCall, p Protocol, a address) unix.Errno {
 // ask waits for a verdict, without a place among the calls in work. A call that finds too
 // many waiting holds no descriptors until its turn, and then looks at its socket again.
 func (h *Net) ask(c *netCall, to netip.AddrPort) unix.Errno {
-	<-h.places
 	reopen := false
 	select {
 	case h.asking <- struct{}{}:
+		<-h.places
 	default:
 		c.close()
 		reopen = true
+		<-h.places
 		h.asking <- struct{}{}
 	}
 	verdict := make(chan unix.Errno, 1)
@@ -363,8 +393,8 @@ func (h *Net) ask(c *netCall, to netip.AddrPort) unix.Errno {
 	var errno unix.Errno
 	h.outside(func() { errno = <-verdict })
 	there := c.parked(false)
-	<-h.asking
 	h.places <- struct{}{}
+	<-h.asking
 	if errno == 0 && !reopen && !there {
 		return unix.EPERM // the sandbox is over
 	}
@@ -398,6 +428,7 @@ func (h *Net) other(c *netCall) (handled bool, errno unix.Errno) {
 
 // letGoOn has the kernel run the call.
 func (c *netCall) letGoOn() unix.Errno {
+	c.close() // see handle
 	if c.r.Claim() {
 		c.r.ContinueClaimed()
 	}

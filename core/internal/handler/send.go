@@ -280,10 +280,7 @@ func (h *Net) sendPatiently(c *netCall, m *message, name, data, control []byte) 
 				deadline = time.Now().Add(time.Duration(limit.Nano()))
 			}
 		}
-		<-h.places
-		outcome := h.waits.wait(c, unix.POLLOUT, deadline)
-		h.places <- struct{}{}
-		switch outcome {
+		switch h.wait(c, unix.POLLOUT, deadline) {
 		case waitReady:
 		case waitInterrupted:
 			if limited {

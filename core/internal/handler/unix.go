@@ -37,7 +37,7 @@ func (h *Net) connectUnix(c *netCall) unix.Errno {
 
 // sendUnix sends what a caller sends on a unix socket. A datagram goes as one.
 func (h *Net) sendUnix(c *netCall, m *message) (int64, unix.Errno) {
-	control, done, errno := unixControl(c.r, c.pidfd, m.control)
+	control, done, errno := h.unixControl(c.r, c.pidfd, m.control)
 	defer done()
 	if errno == unix.EPERM {
 		h.Log("%s of task %d denied: with rules for datagrams, a program with threads can't send credentials", c.name, c.r.TID)

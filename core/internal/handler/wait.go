@@ -18,6 +18,8 @@ import (
 // waiting is where the blocking calls of a sandbox wait for their sockets, all on one
 // thread, which is there while there are any.
 type waiting struct {
+	places chan struct{} // of the calls that wait or are about to go on
+
 	mu      sync.Mutex // guards what follows
 	list    []*wait
 	bell    int // eventfd that tells the thread of a change, while it runs
@@ -44,9 +46,6 @@ const (
 	waitFull                    // too many wait already
 )
 
-// maxWaiting bounds the descriptors that waiting calls hold, two each.
-const maxWaiting = 256
-
 // signalTick is how long a signal for a waiting caller may stay unseen: nothing tells of
 // one that a task gets which waits for the answer to a notification.
 const signalTick = 50 * time.Millisecond
@@ -63,11 +62,8 @@ func (w *waiting) wait(c *netCall, events int16, deadline time.Time) waitOutcome
 func (w *waiting) add(one *wait) (waitOutcome, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch {
-	case w.closed:
+	if w.closed {
 		return waitGone, false
-	case len(w.list) >= maxWaiting:
-		return waitFull, false
 	}
 	if !w.running {
 		bell, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
