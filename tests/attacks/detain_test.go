@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sandlock/sandlock/core"
+	"golang.org/x/sys/unix"
 )
 
 // endless is for runs that end by themselves, if the supervisor does not wait for ever.
@@ -77,9 +78,19 @@ func TestLinger(t *testing.T) {
 		p.NetAllow, p.PolicyEvents = []string{"tcp://*"}, []string{"connect"}
 		running := make(chan *core.Sandbox, 1)
 		dials := 0
-		p.PolicyFn = func(*core.Event, *core.Context) core.Verdict {
+		p.PolicyFn = func(ev *core.Event, _ *core.Context) core.Verdict {
 			if dials++; dials == 2 {
+				task, err := unix.PidfdOpen(int(ev.PID), 0)
+				if err != nil {
+					t.Error(err)
+					return core.Deny
+				}
+				defer unix.Close(task)
 				(<-running).Kill()
+				dead := []unix.PollFd{{Fd: int32(task), Events: unix.POLLIN}}
+				for n := 0; n <= 0; {
+					n, _ = unix.Poll(dead, -1)
+				}
 			}
 			return core.Allow
 		}
