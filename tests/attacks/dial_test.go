@@ -136,7 +136,10 @@ func onBehalf() map[string]*core.Policy {
 		}
 		return core.Allow
 	}
-	return map[string]*core.Policy{"rules": rules, "policy_fn": asked}
+	alone := policy() // the kernel denies no connect then
+	alone.NetAllow, alone.Disable = rules.NetAllow, []core.Protection{core.NetTCP}
+	alone.AllowDegraded = slices.DeleteFunc(slices.Clone(rules.AllowDegraded), func(p core.Protection) bool { return p == core.NetTCP })
+	return map[string]*core.Policy{"rules": rules, "policy_fn": asked, "without net-tcp": alone}
 }
 
 // A connect that is made on the caller's behalf answers what the kernel answers.
@@ -148,7 +151,7 @@ func TestDialSemantics(t *testing.T) {
 			t.Errorf("control: %s", want)
 		}
 		for name, p := range onBehalf() {
-			if name == "policy_fn" && testing.Short() {
+			if name != "rules" && testing.Short() {
 				continue
 			}
 			got := inside(t, p, victim("dial"), "semantics", r.port, full)
