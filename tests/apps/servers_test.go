@@ -33,7 +33,7 @@ func freePort(t *testing.T) string {
 // serve lets the program listen on the port and connect to it.
 func (a *app) serve(port string) {
 	a.policy.NetAllowBind = append(a.policy.NetAllowBind, port)
-	a.policy.NetAllow = append(a.policy.NetAllow, "tcp://:"+port)
+	a.policy.NetAllow = append(a.policy.NetAllow, "localhost:"+port) // by address, TCP and UDP
 }
 
 // ordinary returns the words before a command that make it run as an ordinary user,
