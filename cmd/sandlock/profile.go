@@ -31,14 +31,16 @@ type located struct {
 // profileFile is a file that is being read.
 type profileFile struct {
 	source
-	parser unstable.Parser
-	out    profile
-	faults []string
+	// describe: it is only looked at, here, and not what it would grant here.
+	describe bool
+	parser   unstable.Parser
+	out      profile
+	faults   []string
 }
 
 // parseProfile reads a file; the error has every fault, each with its line.
-func parseProfile(src source) (profile, error) {
-	f := profileFile{source: src, out: profile{settings: settings{}}}
+func parseProfile(src source, describe bool) (profile, error) {
+	f := profileFile{source: src, describe: describe, out: profile{settings: settings{}}}
 	// That the document is TOML, without a key twice, is the decoder's to say.
 	var syntax *toml.DecodeError
 	if err := toml.Unmarshal(src.content, &map[string]any{}); errors.As(err, &syntax) {
@@ -322,7 +324,7 @@ func scalar(n *unstable.Node, k kind) (json string, ok bool) {
 // of a list that starts with - is left out where it does not exist, as systemd.exec(5)
 // has it.
 func (f *profileFile) expand(field *field, s string, line int) (out string, keep bool) {
-	if !field.path && field.name != "env" && field.kind != mounts {
+	if f.describe || !field.path && field.name != "env" && field.kind != mounts {
 		return s, true
 	}
 	optional := field.path && field.kind == list && strings.HasPrefix(s, "-")
@@ -345,7 +347,7 @@ func (f *profileFile) expand(field *field, s string, line int) (out string, keep
 			f.fault(line, "%s: %q: there are ${PWD} and ${HOME}; a $ itself is written $$", field.toml, s)
 			return s, true
 		default:
-			dir, err := variable(name)
+			dir, err := variable(name, field.name != "env")
 			if err != nil {
 				f.fault(line, "%s: %q: %v", field.toml, s, err)
 				return s, true

@@ -51,7 +51,7 @@ func listProfiles(args []string) int {
 		src, err := findProfile(name, "", false)
 		var p profile
 		if err == nil {
-			p, err = parseProfile(src)
+			p, err = parseProfile(src, true)
 		}
 		if err != nil {
 			code = fail(err)

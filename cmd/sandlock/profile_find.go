@@ -115,7 +115,7 @@ func (r *profileReader) load(src source, name string, out settings) error {
 	}
 	r.chain = append(r.chain, src.shown)
 	defer func() { r.chain = r.chain[:len(r.chain)-1] }()
-	p, err := parseProfile(src)
+	p, err := parseProfile(src, false)
 	if err != nil {
 		return err
 	}
@@ -157,11 +157,32 @@ func createDirectories(dirs []located) error {
 	return nil
 }
 
-func variable(name string) (string, error) {
-	switch name {
-	case "PWD":
+// workspace is the working directory, unless that holds the home: a profile that grants the
+// one would grant the other.
+func workspace() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", err
+	}
+	home, err := filepath.EvalSymlinks(os.Getenv("HOME"))
+	if real == "/" || err == nil && within(home, real) {
+		return "", errors.New("the working directory holds your home; use a directory of the command's own")
+	}
+	return dir, nil
+}
+
+// variable is what stands for a name; what is granted must not be the home.
+func variable(name string, granted bool) (string, error) {
+	switch {
+	case name == "PWD" && granted:
+		return workspace()
+	case name == "PWD":
 		return os.Getwd()
-	case "HOME":
+	case name == "HOME":
 		if home := os.Getenv("HOME"); filepath.IsAbs(home) {
 			return home, nil
 		}

@@ -207,6 +207,15 @@ def test_overrides() -> None:
         _profile.merge_cli_overrides(base, {"fs_read": []})
 
 
+def test_the_home_is_not_granted(home: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for directory in home, home.parent, pathlib.Path("/"):
+        monkeypatch.chdir(directory)
+        ran = tool("run", "-p", "agent", "--explain")
+        with pytest.raises(PolicyError, match="the working directory holds your home") as raised:
+            sandlock.load_profile("agent")
+        assert ran.stderr.splitlines() == [f"sandlock: {line}" for line in str(raised.value).splitlines()]
+
+
 def test_directories_are_made_in_the_working_directory_only(home: pathlib.Path) -> None:
     own(home, "make", "extends = 'agent'\nfilesystem.create = ['a/b']\n")
     sandlock.load_profile("make")

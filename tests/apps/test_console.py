@@ -46,7 +46,9 @@ def programs() -> List[Tuple[str, str]]:
 
 @pytest.mark.parametrize("program,printed", programs())
 def test_program(program: str, printed: str, tmp_path: pathlib.Path) -> None:
-    ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
+    work = tmp_path / "work"
+    work.mkdir()
+    ran = subprocess.run([sys.executable, "-c", program], cwd=work, text=True, stdout=subprocess.PIPE,
                          env={**environment(tmp_path), "PYTHONPATH": str(ROOT / "python" / "src")})
     assert ran.stdout == printed
 

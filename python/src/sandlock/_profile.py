@@ -365,12 +365,14 @@ class _File:
         def put(found: "re.Match[str]") -> str:
             if found[0] == "$$":
                 return "$"
-            if found[1] == "PWD":
+            if found[1] == "PWD" and (f"{section}.{key}" == "program.env" or not _holds_home()):
                 return os.getcwd()
             if found[1] == "HOME" and os.path.isabs(os.environ.get("HOME", "")):
                 return os.environ["HOME"]
             if found[1] == "HOME":
                 problem.append("HOME is not set to an absolute path")
+            elif found[1] == "PWD":
+                problem.append("the working directory holds your home; use a directory of the command's own")
             elif found[1] is None:
                 problem.append("there are ${PWD} and ${HOME}; a $ itself is written $$")
             else:
@@ -396,6 +398,12 @@ def _problem(kind: str, value: Any) -> Optional[str]:
         "table": (isinstance(value, dict), "a table of strings"),
     }.get(kind, (isinstance(value, list), "a list"))
     return None if fits else what
+
+
+def _holds_home() -> bool:
+    """Whether a profile that grants the working directory would grant the home."""
+    here, home = os.path.realpath(os.getcwd()), os.environ.get("HOME", "")
+    return here == "/" or (home != "" and os.path.exists(home) and f"{os.path.realpath(home)}/".startswith(f"{here}/"))
 
 
 def _near(full: str) -> str:
