@@ -84,7 +84,7 @@ func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(
 	case p.kind() == unix.S_IFLNK:
 		return unix.ELOOP
 	}
-	if err := notOurs(&p); err != nil {
+	if err := notOthers(c, &p); err != nil {
 		return err
 	}
 	patient := false

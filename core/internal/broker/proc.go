@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"errors"
 	"strconv"
 	"sync"
 
@@ -95,8 +96,11 @@ func procOwner(dir int) (tgid uint32, depth int, err error) {
 			return 0, 0, nil
 		}
 		t, err := ReadTask("/proc/self/fd/" + strconv.Itoa(fd) + "/status")
-		if err == nil {
+		switch {
+		case err == nil:
 			return t.TGID, depth, nil
+		case !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) && !errors.Is(err, unix.ESRCH):
+			return 0, 0, err // it can't be told
 		}
 		up, err := openAt(fd, "..", openDir)
 		if err != nil {
@@ -109,11 +113,15 @@ func procOwner(dir int) (tgid uint32, depth int, err error) {
 }
 
 // shown are the files of a process that the kernel shows to everybody.
-var shown = map[string]bool{"stat": true, "statm": true, "status": true, "cmdline": true, "comm": true}
+var shown = map[string]bool{"stat": true, "statm": true, "status": true, "cmdline": true, "comm": true,
+	"limits": true, "cgroup": true, "cpuset": true, "mounts": true, "mountinfo": true, "sched": true, "schedstat": true,
+	"wchan": true, "oom_score": true, "oom_adj": true, "oom_score_adj": true, "loginuid": true, "sessionid": true}
 
-// notOurs refuses what this process has in /proc and a task of the sandbox may not see. The
-// kernel does not: a process may look at itself, and the thread that opens is one of this.
-func notOurs(p *place) error {
+// notOthers refuses what a process other than the caller has in /proc and does not show to
+// everybody. The kernel would not always: a process may look at itself, and the thread that
+// opens is one of this; and at whatever has the same memory, as a child of this process has
+// between vfork(2) and its exec (mm_access() of the kernel).
+func notOthers(c *Caller, p *place) error {
 	if p.st.Dev_major != 0 {
 		return nil
 	}
@@ -124,10 +132,9 @@ func notOurs(p *place) error {
 	if fs.Type != unix.PROC_SUPER_MAGIC || p.kind() == unix.S_IFDIR && p.st.Ino == procRoot {
 		return nil
 	}
-	// A directory lies in itself: the top one of a process may be listed, no other.
-	at, name, top := p.dir, p.name, false
-	if p.kind() == unix.S_IFDIR {
-		at, top = p.obj, true
+	at, isDir := p.dir, p.kind() == unix.S_IFDIR
+	if isDir {
+		at = p.obj
 	}
 	if at < 0 {
 		return unix.EACCES
@@ -136,14 +143,25 @@ func notOurs(p *place) error {
 	switch {
 	case err != nil:
 		return unix.EACCES
-	case owner == 0:
+	case owner == 0, owner == c.Task.TGID && isOurProc(&p.st):
 		return nil
-	case depth == 0 && (top || shown[name]):
+	case depth == 0 && (isDir || shown[p.name]):
 		return nil
-	case owner != uint32(unix.Getpid()) && isOurProc(&p.st):
+	case depth == 1 && isDir && isThreads(at, &p.st):
 		return nil
 	}
 	return unix.EACCES
+}
+
+// isThreads reports whether a directory of a process is the one of its threads.
+func isThreads(dir int, dirSt *unix.Statx_t) bool {
+	fd, err := openAt(dir, "../task", openDir)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	var st unix.Statx_t
+	return statFD(fd, &st) == nil && sameDir(&st, dirSt)
 }
 
 // isOurProc reports whether an object of a proc file system is one of /proc, whose numbers

@@ -1,0 +1,45 @@
+"""What the library does to files for the sandbox, seen from a host of its own kind."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pathlib
+import signal
+import subprocess
+
+from conftest import INSIDE, SYSTEM
+from sandlock import Sandbox
+
+READ = """
+import sys
+for name in "environ", "mem", "maps", "auxv", "pagemap", "fdinfo/0", "task/%s/environ" % sys.argv[1]:
+    try:
+        open("/proc/%s/%s" % (sys.argv[1], name), "rb").read(1 if name == "mem" else 4096)
+    except OSError as e:
+        print(name, "read nothing" if e.errno == 5 else e.strerror)
+    else:
+        print(name, "was read")
+"""
+
+
+def test_a_process_with_the_memory_of_the_host(tmp_path: pathlib.Path) -> None:
+    """As each child of the host is between vfork(2) and its exec."""
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    box = Sandbox(fs_readable=[*SYSTEM, "/proc"], fs_denied=[secret])
+    libc = ctypes.CDLL(None, use_errno=True)
+    stack = ctypes.create_string_buffer(1 << 16)
+    top = (ctypes.addressof(stack) + len(stack)) & ~15
+    CLONE_VM = 0x100
+    child = libc.clone(ctypes.cast(libc.pause, ctypes.c_void_p), ctypes.c_void_p(top), CLONE_VM | signal.SIGCHLD, None)
+    assert child > 0
+    try:
+        for pid in child, os.getpid():
+            control = subprocess.run([INSIDE, "-c", READ, str(pid)], capture_output=True, text=True, check=True)
+            assert "environ was read" in control.stdout
+            r = box.run([INSIDE, "-c", READ, str(pid)], text=True)
+            assert r.success and str(r.stdout).count("Permission denied") == 7, r
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
