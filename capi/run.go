@@ -98,12 +98,13 @@ func goRunInteractive(p *C.sandlock_sandbox_t, name *C.char, argv **C.char, argc
 //export goSpawn
 func goSpawn(p *C.sandlock_sandbox_t, name, executable *C.char, argv **C.char, argc C.uint, stdin C.int, files *C.sandlock_file_t, count, flags C.uint32_t) (h *C.sandlock_handle_t) {
 	launch(p, name, argv, argc, stdin, func(plan *core.Plan, c core.Command) error {
-		if unknown := flags &^ (C.SANDLOCK_SPAWN_PARKED | C.SANDLOCK_SPAWN_INTERACTIVE | C.SANDLOCK_SPAWN_WATCHED); unknown != 0 {
+		if unknown := flags &^ (C.SANDLOCK_SPAWN_PARKED | C.SANDLOCK_SPAWN_INTERACTIVE | C.SANDLOCK_SPAWN_WATCHED | C.SANDLOCK_SPAWN_TERMINAL); unknown != 0 {
 			c.OnClose()
 			return fmt.Errorf("flags: %#x is not known", unknown)
 		}
 		c.Interactive = flags&C.SANDLOCK_SPAWN_INTERACTIVE != 0
 		c.Executable = C.GoString(executable)
+		c.Terminal = flags&C.SANDLOCK_SPAWN_TERMINAL != 0
 		c.WatchExec = flags&C.SANDLOCK_SPAWN_WATCHED != 0
 		if count > maxFiles || files == nil && count > 0 {
 			c.OnClose()

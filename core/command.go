@@ -30,6 +30,10 @@ type Command struct {
 	// Files are descriptors of the host, duplicated during Create, that become the command's.
 	// One for 0, 1 or 2 takes the place of Stdin or of the captured stream.
 	Files []File
+	// Terminal makes the command's descriptor 0, which Stdin or Files has as the slave of a
+	// pseudo-terminal, the controlling terminal of its session: signals of its keys, job
+	// control and the changes of its size are the command's.
+	Terminal bool
 	// Interactive hands the host's own 0, 1 and 2 to the command, keeps it in the
 	// host's session and gives it the terminal while it runs. Nothing is captured.
 	Interactive bool
@@ -74,7 +78,7 @@ func (c *Command) check() error {
 			return fmt.Errorf("Env[%d]: %q is no variable", i, e)
 		}
 	}
-	if c.Interactive && len(c.Files) > 0 {
+	if c.Interactive && (len(c.Files) > 0 || c.Terminal) {
 		return errors.New("an interactive command has the host's own standard streams, and no other descriptors")
 	}
 	seen := map[int]bool{}

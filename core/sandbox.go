@@ -176,7 +176,7 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 	}
 	spec := &warden.Spec{
 		Path: s.path, Argv: cmd.Argv, Env: env, Filter: p.filter.Bytes(),
-		Park: park, Listener: p.traps, Execs: p.followsExec(), WaitKillable: hostKernel().WaitKillableRecv, Interactive: cmd.Interactive, TTY: -1,
+		Park: park, Listener: p.traps, Execs: p.followsExec(), WaitKillable: hostKernel().WaitKillableRecv, Interactive: cmd.Interactive, Terminal: cmd.Terminal, TTY: -1,
 		NoCore: p.noCoredump, NoTHP: p.noHugePages, NoRandomize: p.noRandomize,
 		NoFile: p.maxOpenFiles, Cores: p.cpus(),
 		MaxProcesses: p.maxProcesses, MaxMemory: p.maxMemory, MaxCPU: p.maxCPU,

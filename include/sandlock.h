@@ -375,7 +375,10 @@ sandlock_handle_t *sandlock_spawn(const sandlock_sandbox_t *policy, const char *
 enum {
 	SANDLOCK_SPAWN_PARKED = 1,      /* as sandlock_create does it */
 	SANDLOCK_SPAWN_INTERACTIVE = 2, /* on the host's streams, as sandlock_run_interactive; no stdin_fd */
-	SANDLOCK_SPAWN_WATCHED = 4      /* for sandlock_handle_execfd */
+	SANDLOCK_SPAWN_WATCHED = 4,     /* for sandlock_handle_execfd */
+	/* The command's descriptor 0 is the slave of a pseudo-terminal, openpty(3), which becomes
+	 * the controlling terminal of its session, with job control. Not with _INTERACTIVE. */
+	SANDLOCK_SPAWN_TERMINAL = 8
 };
 /* A descriptor of the host, which the command has as number as; fd -1: it has none of that
  * number. */

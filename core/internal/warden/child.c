@@ -8,6 +8,8 @@ static void child_session(void)
 {
 	if (!(req->flags & REQ_INTERACTIVE)) {
 		check(STEP_SESSION, sys0(__NR_setsid));
+		if (req->flags & REQ_TERMINAL)
+			check(STEP_TERMINAL, sys3(__NR_ioctl, 0, TIOCSCTTY, 0));
 		return;
 	}
 	check(STEP_SESSION, sys2(__NR_setpgid, 0, 0));

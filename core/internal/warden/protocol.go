@@ -40,6 +40,7 @@ const (
 	reqExecs
 	reqWritesMemory
 	reqExec
+	reqTerminal
 )
 
 // Step is a step of the start, in the order they are taken.
@@ -73,7 +74,7 @@ const (
 
 var stepNames = [...]string{
 	"none", "request", "killer domain", "killer proof", "clone of the killer", "clone of the command",
-	"setsid", "tcsetpgrp", "fchdir", "setrlimit(RLIMIT_CORE)", "prctl(PR_SET_THP_DISABLE)",
+	"setsid", "terminal of the command", "fchdir", "setrlimit(RLIMIT_CORE)", "prctl(PR_SET_THP_DISABLE)",
 	"personality(ADDR_NO_RANDOMIZE)", "close_range", "capset", "prctl(PR_SET_NO_NEW_PRIVS)", "landlock_restrict_self",
 	"sched_setaffinity", "seccomp", "ptrace(PTRACE_SEIZE)", "setrlimit(RLIMIT_NOFILE)", "execve", "walk of the children", "measuring of a limit",
 }
@@ -200,7 +201,7 @@ func (s *Spec) encode() ([]byte, error) {
 		{s.NoFile != nil, reqNoFile}, {s.Cores != nil, reqAffinity},
 		{s.Ruleset >= 0, reqRuleset}, {s.Cwd >= 0, reqCwd}, {s.WaitKillable, reqWaitKillable},
 		{s.MaxProcesses != nil, reqMaxProcesses}, {s.Execs, reqExecs}, {s.WritesMemory, reqWritesMemory},
-		{s.Exec >= 0, reqExec},
+		{s.Exec >= 0, reqExec}, {s.Terminal, reqTerminal},
 	} {
 		if f.set {
 			flags |= f.bit

@@ -50,6 +50,7 @@ enum request_flag {
 	REQ_EXECS = 1 << 12, /* each exec is a notification that ORDER_APPROVE answers */
 	REQ_WRITES_MEMORY = 1 << 13, /* files on a tmpfs, for max_memory */
 	REQ_EXEC = 1 << 14, /* FD_EXEC is there */
+	REQ_TERMINAL = 1 << 15, /* the command's descriptor 0 is its session's terminal */
 };
 
 /* First datagram starts with this; the rest of total bytes follows, in as many

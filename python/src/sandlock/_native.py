@@ -184,7 +184,7 @@ class Run(_Object):
     until it is started, and collected by the library."""
 
     _free = "sandlock_handle_free"
-    _PARKED, _INTERACTIVE, _WATCHED = 1, 2, 4
+    _PARKED, _INTERACTIVE, _WATCHED, _TERMINAL = 1, 2, 4, 8
 
     def __init__(self, stepped: bool) -> None:
         super().__init__()
@@ -202,14 +202,17 @@ class Run(_Object):
         interactive: bool = False,
         watched: bool = False,
         executable: Optional[bytes] = None,
+        terminal: bool = False,
     ) -> None:
         """Starts or parks the command, on the host's streams (``interactive``) or with these
         descriptors under these numbers, and captured output. ``watched``: :meth:`executes`
-        is to be called. Raises StartError."""
+        is to be called. ``terminal``: descriptor 0 is one that is to be the command's.
+        Raises StartError."""
         self.judged, self.grace = policy.judged, grace
         flags = 0 if self.stepped else self._PARKED
         flags |= self._INTERACTIVE if interactive else 0
         flags |= self._WATCHED if watched else 0
+        flags |= self._TERMINAL if terminal else 0
         _lib.lib().sandlock_spawn_files(
             policy.pointer,
             os.fsencode(name) if name is not None else None,

@@ -17,6 +17,7 @@ from .exceptions import CallbackError, ChildError, CommandError, CommandNotFound
 from .process import Process
 from .result import Result
 from .streams import StdioMode, Stream, Streams
+from .terminal import attend, host_size
 
 if TYPE_CHECKING:
     from ._aio import AsyncProcess
@@ -134,6 +135,7 @@ class Runs:
         encoding: Optional[str] = None,
         errors: Optional[str] = None,
         pass_fds: Iterable[int] = (),
+        pty: Union[bool, Tuple[int, int]] = False,
     ) -> Process:
         """Starts ``cmd`` and returns once it was executed. The :class:`Process` has this
         object until it was waited for.
@@ -144,7 +146,10 @@ class Runs:
         and so do ``text``, ``encoding`` and ``errors``. What goes through a pipe is kept by
         nobody, so ``max_output`` does not bound it, and who does not read makes the command
         wait. ``pass_fds`` are descriptors that the command has under the same numbers.
-        ``executable`` is what is executed, in the place of ``cmd[0]``.
+        ``executable`` is what is executed, in the place of ``cmd[0]``. ``pty`` gives the
+        command a terminal of its own, of 24 rows and 80 columns or as many as it says, in
+        the place of the streams that would be inherited; ``terminal`` of the Process is the
+        host's side of it.
 
         CommandError, which is an OSError with its ``errno``, CommandNotFoundError or
         CommandPermissionError: the command can't be executed. PolicyError: the policy can't
@@ -155,14 +160,16 @@ class Runs:
         claim: Optional[object] = object()
         streams, mine = Streams(), claim
         try:
-            streams.open((stdin, stdout, stderr), pass_fds)
-            run = self._begin(claim, cmd, streams.files, stepped=False, watched=True, executable=executable)
+            size = None if pty is False else (24, 80) if pty is True else pty
+            streams.open((stdin, stdout, stderr), pass_fds, size)
+            terminal = size is not None
+            run = self._begin(claim, cmd, streams.files, False, watched=True, executable=executable, terminal=terminal)
             streams.close_theirs()
             pid = int(run.call("handle_pid"))
             run.start()
             run.executes()
             ends = [streams.end(number, bufsize, text_mode) for number in range(3)]
-            process = Process(self, claim, cmd, pid, ends, text_mode)
+            process = Process(self, claim, cmd, pid, ends, text_mode, streams.terminal())
             self._owned.process, mine = True, None
             return process
         except StartError as e:
@@ -254,11 +261,29 @@ class Runs:
                     left.free()
             streams.close()
 
-    def run_interactive(self, cmd: Sequence[Arg]) -> int:
+    def run_interactive(self, cmd: Sequence[Arg], *, pty: bool = False) -> int:
         """Runs ``cmd`` on the host's own standard streams and gives it the terminal, if
         they are one. Returns its exit code, -1 when it could not be started or did not
-        exit by itself; why is logged. The exceptions are those of :meth:`run`."""
+        exit by itself; why is logged. The exceptions are those of :meth:`run`.
+
+        ``pty`` keeps the host's terminal out of the sandbox: the command has one of its
+        own, with job control, and this copies keys and what is shown. That the host's has
+        another size is seen with the next key or output."""
+        if pty:
+            return self._run_on_terminal(cmd)
         result = self._run(cmd, None, None, interactive=True)
+        if result.error:
+            _log.warning("%s", result.error)
+        return result.exit_code
+
+    def _run_on_terminal(self, cmd: Sequence[Arg]) -> int:
+        try:
+            with self.popen(cmd, pty=host_size()) as process:
+                attend(process)
+                result = process.wait()
+        except ChildError as e:
+            _log.warning("%s", e)
+            return -1
         if result.error:
             _log.warning("%s", result.error)
         return result.exit_code
@@ -331,6 +356,7 @@ class Runs:
         interactive: bool = False,
         watched: bool = False,
         executable: Optional[Arg] = None,
+        terminal: bool = False,
     ) -> Run:
         """Claims this object and starts or parks the command. Whatever happens, to give the
         claim back ends it."""
@@ -341,7 +367,7 @@ class Runs:
         self._owned.take(claim)
         policy = self._ensure_native()
         run = self._owned.run = Run(stepped)
-        run.begin(policy, self.name, argv, files, float(self.term_grace), interactive, watched, instead)
+        run.begin(policy, self.name, argv, files, float(self.term_grace), interactive, watched, instead, terminal)
         return run
 
     def _run(

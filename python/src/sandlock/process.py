@@ -17,6 +17,7 @@ from ._lib import last_errno
 from ._native import readable
 from .exceptions import CallbackError, SandboxError
 from .result import ExitReason, Result
+from .terminal import Terminal
 
 if TYPE_CHECKING:
     from ._runs import Runs
@@ -153,10 +154,13 @@ class Process(Running):
         pid: int,
         ends: List[Optional[IO[Any]]],
         text: TextMode,
+        terminal: Optional[Terminal],
     ) -> None:
         super().__init__(sandbox, claim, args, pid)
         self.stdin, self.stdout, self.stderr = ends
         """Files of this side's ends of the streams that are pipes, None for the others."""
+        self.terminal = terminal
+        """The host's side of the terminal that ``pty`` asked for, else None."""
         self._text = text
         self._exchange: Optional[Exchange] = None
 
@@ -182,6 +186,8 @@ class Process(Running):
         ends, waits, and returns ``(stdout, stderr)``, None for what is no pipe. subprocess's
         TimeoutExpired, when that takes longer than ``timeout`` seconds: the command goes on,
         and the next call goes on with it, losing nothing."""
+        if self.terminal is not None:
+            raise ValueError("a command with a terminal is read from and written to by that")
         deadline = None if timeout is None else time.monotonic() + timeout
         if self._exchange is None:
             self._exchange = Exchange(self.stdin, self.stdout, self.stderr, self._text, input)
@@ -229,7 +235,7 @@ class Process(Running):
         if kind is not None:
             self.kill()
         try:
-            for stream in self.stdout, self.stderr, self.stdin:
+            for stream in self.stdout, self.stderr, self.stdin, self.terminal:
                 if stream is not None:
                     _close(stream)
         finally:

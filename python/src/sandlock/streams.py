@@ -9,6 +9,7 @@ import subprocess
 from typing import IO, Any, Iterable, List, Optional, Tuple, Union
 
 from ._command import TextMode
+from .terminal import Terminal, resize
 
 
 class StdioMode(enum.IntEnum):
@@ -63,15 +64,28 @@ class Streams:
         self.files: List[Tuple[int, int]] = []  # descriptor, the command's number for it
         self.ends = [-1, -1, -1]
         self._theirs: List[int] = []
+        self._master = -1
 
-    def open(self, given: Tuple[Stream, Stream, Stream], pass_fds: Iterable[int]) -> None:
-        """Whatever happens, :meth:`close` closes what it has opened."""
+    def open(
+        self, given: Tuple[Stream, Stream, Stream], pass_fds: Iterable[int], size: Optional[Tuple[int, int]] = None
+    ) -> None:
+        """Whatever happens, :meth:`close` closes what it has opened. With a ``size`` what
+        would be inherited is a new terminal."""
+        slave = -1
+        if size is not None:
+            self._master, slave = os.openpty()
+            self._theirs.append(slave)
+            resize(slave, *size)
+            if given[0] is not None and given[0] is not StdioMode.INHERIT:
+                raise ValueError("stdin: a command with a terminal reads that")
         for number, (name, value) in enumerate(zip(NAMES, given)):
             if number == 2 and isinstance(value, int) and value == subprocess.STDOUT:
                 self.files.append((self.files[1][0], 2))
                 continue
             mode, fd = _mode_or_descriptor(name, value)
-            if mode is StdioMode.INHERIT:
+            if mode is StdioMode.INHERIT and slave >= 0:
+                fd = slave
+            elif mode is StdioMode.INHERIT:
                 fd = number if _is_open(number) else -1
             elif mode is StdioMode.NULL:
                 fd = os.open(os.devnull, (os.O_WRONLY if number else os.O_RDONLY) | os.O_CLOEXEC)
@@ -98,6 +112,14 @@ class Streams:
             self.ends[number] = -1
             if fd >= 0:
                 os.close(fd)
+        master, self._master = self._master, -1
+        if master >= 0:
+            os.close(master)
+
+    def terminal(self) -> Optional[Terminal]:
+        """This side of the terminal, which owns it; None, and there is none."""
+        master, self._master = self._master, -1
+        return Terminal(master) if master >= 0 else None
 
     def file(self, number: int, bufsize: int) -> IO[Any]:
         """This side's end of a pipe as a file, which owns it."""

@@ -114,7 +114,7 @@ static void bad_policy(sandlock_sandbox_t *p)
 	BAD(p, sandlock_create_for_run(p, NULL, true_, 1) == NULL);
 	BAD(p, sandlock_spawn(p, NULL, true_, 1, 0, SANDLOCK_SPAWN_PARKED, NULL) == NULL);
 	BAD(p, sandlock_spawn(p, NULL, true_, 1, -1, 0, NULL) == NULL);
-	BAD(p, sandlock_spawn(p, NULL, true_, 1, -1, 8, &out) == NULL && out == NULL);
+	BAD(p, sandlock_spawn(p, NULL, true_, 1, -1, 16, &out) == NULL && out == NULL);
 	out = (sandlock_handle_t *)&out;
 	BAD(p, sandlock_spawn_files(p, NULL, NULL, true_, 1, NULL, 0, 0, &out) == NULL && out == NULL);
 	BAD(p, sandlock_popen(p, NULL, true_, 1, 1, 1, 1, &ends[0], &ends[1], &ends[2]) == NULL);
