@@ -43,7 +43,9 @@ func parseProfile(src source, describe bool) (profile, error) {
 	f := profileFile{source: src, describe: describe, out: profile{settings: settings{}}}
 	// That the document is TOML, without a key twice, is the decoder's to say.
 	var syntax *toml.DecodeError
-	if err := toml.Unmarshal(src.content, &map[string]any{}); errors.As(err, &syntax) {
+	if src.path == "" {
+		// A built-in one is tested: asking would be a good part of a short run.
+	} else if err := toml.Unmarshal(src.content, &map[string]any{}); errors.As(err, &syntax) {
 		line, column := syntax.Position()
 		return f.out, fmt.Errorf("%s:%d:%d: %s", src.shown, line, column, strings.TrimPrefix(syntax.Error(), "toml: "))
 	} else if err != nil {

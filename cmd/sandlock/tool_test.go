@@ -52,6 +52,24 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+// The built-in profiles are TOML, without a key twice, and profiles.
+func TestBuiltIn(t *testing.T) {
+	files, err := builtIn.ReadDir("profiles")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		content, err := builtIn.ReadFile("profiles/" + file.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := parseProfile(source{shown: file.Name(), path: "as one of the user's", content: content}, false)
+		if err != nil || p.description == "" {
+			t.Errorf("%s: %q, %v", file.Name(), p.description, err)
+		}
+	}
+}
+
 // exitCode is "exitcode N COMMAND…": the command exits with N.
 func exitCode(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {

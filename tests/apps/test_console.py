@@ -14,7 +14,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOOL = ROOT / "build" / "sandlock"
-PAGES = ["README.md", "docs/tool.md"]
+PAGES = ["README.md", "docs/tool.md", "docs/cookbook.md"]
 
 
 def sessions() -> List[Tuple[str, str]]:
@@ -41,7 +41,8 @@ def test_session(page: str, session: str, tmp_path: pathlib.Path) -> None:
 
 
 def programs() -> List[Tuple[str, str]]:
-    return re.findall(r"^```python\n(.*?)^```\n\nprints\n\n```text\n(.*?)^```$", (ROOT / "docs/tool.md").read_text(), re.M | re.S)
+    return [program for page in ("docs/tool.md", "docs/cookbook.md")
+            for program in re.findall(r"^```python\n(.*?)^```\n\nprints\n\n```text\n(.*?)^```$", (ROOT / page).read_text(), re.M | re.S)]
 
 
 @pytest.mark.parametrize("program,printed", programs())
@@ -86,7 +87,7 @@ def test_each_profile_is_documented() -> None:
 
 
 def test_there_are_sessions() -> None:
-    assert {page for page, _ in sessions()} == set(PAGES) and programs()
+    assert {page for page, _ in sessions()} == set(PAGES) and len(programs()) == 2
 
 
 def table() -> Dict[str, Tuple[str, str]]:
