@@ -62,9 +62,9 @@ func (p *Plan) trappedFiles() []string {
 	all := handler.AttributeCalls()
 	switch {
 	case p.needsFiles:
-		all = handler.FileCalls()
+		all = append(handler.FileCalls(), handler.CredentialCalls...)
 	case p.judgesFiles:
-		all = append(handler.FileCalls(), handler.RestrictCalls...)
+		all = slices.Concat(handler.FileCalls(), handler.CredentialCalls, handler.RestrictCalls)
 	case !p.guardsAttributes:
 		return nil
 	}
@@ -139,15 +139,18 @@ func (s *Sandbox) fileHandlers(hs map[int32]notify.Handler) {
 	if len(names) == 0 {
 		return
 	}
-	s.files = &handler.Files{Broker: s.broker, Denials: s.denials, Timeout: s.verdicts.tick(), Log: s.logf}
+	s.files = &handler.Files{Broker: s.broker, Denials: s.denials, Timeout: s.verdicts.tick(), Log: s.logf, Watched: s.plan.judgesFiles}
 	if s.plan.judges(fileEvent) {
 		s.files.Judge = s.judgeOpen
 	}
 	for _, name := range names {
 		nr, _ := bpf.Number(bpf.NativeArch(), name)
 		hs[int32(nr)] = s.files.Handler(name)
-		if slices.Contains(handler.RestrictCalls, name) {
+		switch {
+		case slices.Contains(handler.RestrictCalls, name):
 			hs[int32(nr)] = s.files.Restrict
+		case slices.Contains(handler.CredentialCalls, name):
+			hs[int32(nr)] = s.files.Change
 		}
 	}
 	if s.plan.judgesFiles {

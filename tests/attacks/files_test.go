@@ -293,3 +293,33 @@ func TestOnBehalf(t *testing.T) {
 		}
 	})
 }
+
+// Section 13: what a task has given up is not done for it.
+func TestGivenUpCredentials(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: who has something to give up")
+	}
+	dir := tree(t)
+	mine, theirs := filepath.Join(dir, "mine"), filepath.Join(dir, "theirs")
+	must(t, os.WriteFile(mine, []byte("MINE\n"), 0o600))
+	must(t, os.WriteFile(theirs, []byte("THEIRS\n"), 0o600))
+	must(t, os.Chown(theirs, 65534, 65534))
+	script := `cd $0
+cat mine theirs
+setpriv --reuid 65534 --regid 65534 --clear-groups cat mine theirs
+setpriv --bounding-set=-all cat mine theirs
+setpriv --securebits=+noroot,+noroot_locked cat mine theirs
+true > made && setpriv --reuid 65534 --clear-groups sh -c 'true > made'
+cat mine theirs`
+	want := "MINE\nTHEIRS\n" + "THEIRS\n" + "MINE\n" + "MINE\n" + "MINE\nTHEIRS\n"
+	p := policy()
+	p.FSReadable, p.FSWritable = append(p.FSReadable, "/proc", "/etc"), []string{dir}
+	p.FSDenied = []string{filepath.Join(dir, "denied")}
+	r := inside(t, p, "/bin/sh", "-c", script, dir)
+	if string(r.Stdout) != want || strings.Count(string(r.Stderr), "ermission denied") != 4 {
+		t.Errorf("%q, want %q\n%s", r.Stdout, want, r.Stderr)
+	}
+	if out := outside(t, "/bin/sh", "-c", script, dir); out != want {
+		t.Errorf("control %q, want %q", out, want)
+	}
+}

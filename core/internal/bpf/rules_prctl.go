@@ -1,6 +1,10 @@
 package bpf
 
-import "golang.org/x/sys/unix"
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
 
 // prctlAllowed are options of prctl(2) that change or tell of the caller alone. Some
 // that needed a thought:
@@ -38,11 +42,19 @@ var prctlRefused = []uint32{
 	unix.PR_SET_MEMORY_MERGE, // tells by time what pages others have
 }
 
+// prctlCredentials are those that change what a task may do to files, at once or at its next
+// exec. A policy that traps prctl has these trapped and no other.
+var prctlCredentials = []uint32{unix.PR_SET_SECUREBITS, unix.PR_CAPBSET_DROP, unix.PR_CAP_AMBIENT}
+
 func writePrctl(c *compiler, pass label) {
 	refuse := c.errno(unix.EPERM)
 	var intervals []interval
 	for _, option := range prctlAllowed {
-		intervals = append(intervals, single(option, pass))
+		to := c.ret(retAllow)
+		if slices.Contains(prctlCredentials, option) {
+			to = pass
+		}
+		intervals = append(intervals, single(option, to))
 	}
 	for _, option := range prctlRefused {
 		intervals = append(intervals, single(option, refuse))

@@ -37,6 +37,9 @@ func (b *Broker) act(c *Caller, f func() error) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := c.whole(); err != nil {
+		return err
+	}
 	if broken := id.quick.do(func() {
 		if !c.Valid() {
 			err = unix.EPERM // nobody is there to hear it

@@ -48,6 +48,11 @@ func (b *Broker) Open(c *Caller, d *Denials, o Open, use func(fd int)) error {
 
 func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(fd int)) error {
 	create := o.Flags&unix.O_CREAT != 0
+	if create || o.Flags&tmpfile != 0 { // which the umask is for
+		if err := c.whole(); err != nil {
+			return err
+		}
+	}
 	exclusive := create && o.Flags&unix.O_EXCL != 0
 	w := walker{caller: c, id: id, denied: d.now.Load(), create: create, follow: o.Flags&unix.O_NOFOLLOW == 0 && !exclusive}
 	p, err := w.walk(o.Dir, o.Path)
@@ -204,7 +209,7 @@ func (id *identity) ownProc(c *Caller, p *place, flags int) bool {
 		return false
 	}
 	owner, depth, err := procOwner(p.dir)
-	if err != nil || owner != c.Task.TGID || depth != 0 {
+	if err != nil || c.whole() != nil || owner != c.Task.TGID || depth != 0 {
 		return false
 	}
 	readable := false

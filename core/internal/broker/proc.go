@@ -192,6 +192,8 @@ func (hostCaller) ids() (tgid, tid uint32) { return uint32(unix.Getpid()), uint3
 type Caller struct {
 	TID  uint32
 	Task Task
+	// Load, if not nil, reads the rest of Task, of which the Credentials alone are there.
+	Load func() (Task, error)
 	// Valid reports whether the thread still waits, so that what was opened by its number is
 	// its own.
 	Valid func() bool
@@ -222,4 +224,22 @@ func (c *Caller) dir(fd int) (int, error) {
 	return got, nil
 }
 
-func (c *Caller) ids() (tgid, tid uint32) { return c.Task.TGID, c.TID }
+// whole makes sure that all of Task is there.
+func (c *Caller) whole() error {
+	if c.Load == nil {
+		return nil
+	}
+	t, err := c.Load()
+	if err != nil || t.Credentials != c.Task.Credentials {
+		return unix.EPERM
+	}
+	c.Task, c.Load = t, nil
+	return nil
+}
+
+func (c *Caller) ids() (tgid, tid uint32) {
+	if c.whole() != nil {
+		return 0, 0 // no process
+	}
+	return c.Task.TGID, c.TID
+}

@@ -64,6 +64,20 @@ func (b *Broker) Ready() error {
 	return b.err
 }
 
+// Steady returns the Credentials that every task has until one changes its own, and ok where
+// no exec does: those of root, and those without a capability.
+func (b *Broker) Steady() (c Credentials, ok bool) {
+	if b.Ready() != nil {
+		return c, false
+	}
+	n, err := b.status.parse()
+	if err != nil || n.UID != [4]uint32{n.UID[0], n.UID[0], n.UID[0], n.UID[0]} ||
+		n.GID != [4]uint32{n.GID[0], n.GID[0], n.GID[0], n.GID[0]} {
+		return c, false
+	}
+	return b.status, n.UID[0] == 0 || n.caps == 0
+}
+
 // Close ends the threads, each when it is done. What is asked for afterwards is denied.
 func (b *Broker) Close() {
 	b.mu.Lock()

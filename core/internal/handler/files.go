@@ -23,10 +23,13 @@ type Files struct {
 	// Timeout is how long the reading of a caller's memory may take.
 	Timeout time.Duration
 	Log     func(format string, args ...any)
+	// Watched: CredentialCalls are trapped, and come to Change.
+	Watched bool
 
 	mu         sync.Mutex // guards what follows
 	working    int
 	queue      []func(leave func())
+	steady     steadiness
 	restricted bool // a task has restricted itself, or is about to
 }
 
@@ -171,16 +174,19 @@ func (f *Files) serve(r *notify.Request, call fileCall, cancel, leave func()) {
 		}
 	}()
 	req := &fileRequest{Request: r, caller: broker.Caller{TID: r.TID, Valid: r.Valid, Waits: leave}}
-	task, err := broker.ReadTask(fmt.Sprintf("/proc/%d/status", r.TID))
-	if err != nil {
+	load := func() (broker.Task, error) { return broker.ReadTask(fmt.Sprintf("/proc/%d/status", r.TID)) }
+	if known, ok := f.steady.credentials(f.Broker); ok && f.Watched {
+		req.caller.Task.Credentials, req.caller.Load = known, load
+	} else if task, err := load(); err != nil {
 		cancel()
 		if r.Valid() {
 			f.Log("a call of task %d denied: who it is can't be read: %v", r.TID, err)
 		}
 		r.Errno(unix.EPERM)
 		return
+	} else {
+		req.caller.Task = task
 	}
-	req.caller.Task = task
 	act, err := call(f, req)
 	cancel()
 	if err == errKernel {
