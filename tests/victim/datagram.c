@@ -111,6 +111,10 @@ static void semantics(int port)
 	TRY("six-on-four", sendto(fd, "x", 1, 0, &b.any, len6));
 	TRY("six-short", sendto(six, "x", 1, 0, &b.any, 20));
 	TRY("six-no-scope", sendto(six, "x", 1, 0, &b.any, 24));
+	b.any.sa_family = AF_UNIX;
+	TRY("unix-on-four", sendto(fd, "x", 1, 0, &b.any, len));
+	TRY("unix-on-six", sendto(six, "x", 1, 0, &b.any, len6));
+	b.any.sa_family = AF_INET6;
 	TRY("oob", sendto(fd, "x", 1, MSG_OOB, &a.any, len));
 	TRY("not-connected", message(fd, NULL, 0, "x", NULL, 0, 0));
 	TRY("tcp", sendto(tcp, "x", 1, MSG_NOSIGNAL, &a.any, len));
@@ -340,6 +344,12 @@ static void *locals(void *path)
 	close(block[1]);
 	TRY("closed", sendmsg(block[0], &from, MSG_NOSIGNAL));
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int packets[2];
+	socketpair(AF_UNIX, SOCK_SEQPACKET, 0, packets);
+	TRY("stream-address", sendto(sv[0], "x", 1, 0, (void *)&a, sizeof a));
+	TRY("stream-address-unconnected", sendto(socket(AF_UNIX, SOCK_STREAM, 0), "x", 1, 0, (void *)&a, sizeof a));
+	TRY("packets-address", sendto(packets[0], "x", 1, 0, (void *)&a, sizeof a));
+	TRY("packets-address-unconnected", sendto(socket(AF_UNIX, SOCK_SEQPACKET, 0), "x", 1, 0, (void *)&a, sizeof a));
 	strncpy(a.sun_path, path, sizeof a.sun_path - 1);
 	int server = socket(AF_UNIX, SOCK_DGRAM, 0), client = socket(AF_UNIX, SOCK_DGRAM, 0);
 	TRY("bind", bind(server, (void *)&a, sizeof a));

@@ -83,12 +83,15 @@ func inetAddress(b []byte, s socket) (a address, errno unix.Errno) {
 
 // datagramAddress reads the address of a message; without a raw one it has none, and goes
 // where the socket is connected to. udp_sendmsg() and udpv6_sendmsg() of the kernel differ in
-// what AF_UNSPEC means: to the one it is an IPv4 address, to the other none.
+// what AF_UNSPEC means: to the one it is an IPv4 address, to the other none; and in the errno
+// for a family that is none of the Internet's.
 func datagramAddress(b []byte, s socket, p Protocol) (address, unix.Errno) {
-	switch {
+	switch family := familyOf(b); {
 	case len(b) == 0:
 		return address{}, 0
-	case familyOf(b) != unix.AF_UNSPEC:
+	case p == UDP && s.domain == unix.AF_INET6 && family != unix.AF_UNSPEC && family != unix.AF_INET && family != unix.AF_INET6:
+		return address{}, unix.EINVAL
+	case family != unix.AF_UNSPEC:
 	case len(b) < 2:
 		return address{}, unix.EINVAL
 	case p != UDP:

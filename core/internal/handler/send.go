@@ -175,9 +175,10 @@ func (c *netCall) data(m *message, offset, most uint64) ([]byte, unix.Errno) {
 	return all, 0
 }
 
-// write fills the caller's memory in, as the kernel does after a call.
+// write fills the caller's memory in, as the kernel does after a call. Not of whoever has its
+// number by then, as far as that can be seen before.
 func (c *netCall) write(at uint64, b []byte) (ok bool) {
-	c.h.outside(func() { ok = c.r.WriteMemory(at, b) == nil })
+	c.h.outside(func() { ok = c.r.Valid() && c.r.WriteMemory(at, b) == nil })
 	return ok
 }
 

@@ -46,8 +46,11 @@ func (h *Net) sendUnix(c *netCall, m *message) (int64, unix.Errno) {
 		return 0, errno
 	}
 	if c.socket.kind == unix.SOCK_STREAM {
-		if len(m.name) > 0 {
-			return 0, unix.EISCONN // or not connected; it takes no address
+		if len(m.name) > 0 { // unix_stream_sendmsg() of the kernel's net/unix/af_unix.c
+			if _, err := unix.Getpeername(c.fd); err != nil {
+				return 0, unix.EOPNOTSUPP
+			}
+			return 0, unix.EISCONN
 		}
 		return h.sendStream(c, m, control)
 	}
@@ -55,7 +58,7 @@ func (h *Net) sendUnix(c *netCall, m *message) (int64, unix.Errno) {
 		return 0, unix.EMSGSIZE
 	}
 	var raw []byte
-	if len(m.name) > 0 {
+	if len(m.name) > 0 && c.socket.kind != unix.SOCK_SEQPACKET { // which does not look at it
 		var closeSocket func()
 		if raw, closeSocket, errno = h.unixAddress(c, m.name); errno != 0 {
 			return 0, errno
