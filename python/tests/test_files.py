@@ -43,3 +43,27 @@ def test_a_process_with_the_memory_of_the_host(tmp_path: pathlib.Path) -> None:
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+def test_a_limit_of_its_own(tmp_path: pathlib.Path) -> None:
+    """RLIMIT_FSIZE of a task of the sandbox counts, and not the host's; so do flags that exclude each other."""
+    program = """
+import errno, os, resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+path = sys.argv[1]
+os.truncate(path, 1000)
+for call in lambda: os.truncate(path, 1001), lambda: os.open(".", os.O_TMPFILE | os.O_CREAT | os.O_RDWR):
+    try:
+        call()
+    except OSError as e:
+        print(errno.errorcode[e.errno])
+print(os.stat(path).st_size)
+"""
+    file, secret = tmp_path / "file", tmp_path / "secret"
+    for name in file, secret:
+        name.write_text("x")
+    box = Sandbox(fs_readable=SYSTEM, fs_writable=[tmp_path], fs_denied=[secret], cwd=tmp_path)
+    expected = "EFBIG\nEINVAL\n1000\n"
+    assert box.run([INSIDE, "-c", program, file], text=True).stdout == expected
+    assert subprocess.run([INSIDE, "-c", program, file], cwd=tmp_path, capture_output=True, text=True).stdout == expected

@@ -42,7 +42,7 @@ func writeIoctl(c *compiler, pass label) {
 	)...)
 }
 
-// fileCommands are of linux/fs.h, linux/fscrypt.h and linux/fsverity.h.
+// fileCommands are of linux/fs.h, linux/fscrypt.h, linux/fsverity.h and of file systems.
 var fileCommands = []uint32{
 	0x40086602, 0x40046602, // FS_IOC_SETFLAGS, of 64 and 32 bits
 	0x40087602, 0x40047602, // FS_IOC_SETVERSION
@@ -51,6 +51,12 @@ var fileCommands = []uint32{
 	0x800c6613, 0xc0506617, // FS_IOC_SET_ENCRYPTION_POLICY, FS_IOC_ADD_ENCRYPTION_KEY
 	0xc0406618, 0xc0406619, // FS_IOC_REMOVE_ENCRYPTION_KEY, … for all users
 	0x40806685, // FS_IOC_ENABLE_VERITY
+	0x40086604, // EXT4_IOC_SETVERSION
+	0x40047211, // FAT_IOCTL_SET_ATTRIBUTES
+	// Of linux/btrfs.h, which make and remove by a directory that is open for reading, unseen by
+	// Landlock: BTRFS_IOC_SNAP_CREATE, SUBVOL_CREATE, SNAP_DESTROY, and the second form of each;
+	// BTRFS_IOC_SUBVOL_SETFLAGS, SET_RECEIVED_SUBVOL.
+	0x50009401, 0x5000940e, 0x5000940f, 0x50009417, 0x50009418, 0x5000943f, 0x4008941a, 0xc0c89425,
 }
 
 // socketReads are commands of linux/sockios.h that read, or that concern the caller

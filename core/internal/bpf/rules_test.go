@@ -89,6 +89,8 @@ func TestRules(t *testing.T) {
 		{"ioctl", none, [6]uint64{0, unix.FICLONE}, ok},
 		{"ioctl", none, [6]uint64{0, 0x80086601}, ok}, // FS_IOC_GETFLAGS
 		{"ioctl", none, [6]uint64{0, dirty | 0x40086602}, errno(unix.EOPNOTSUPP)},
+		{"ioctl", none, [6]uint64{0, 0x40086604}, errno(unix.EOPNOTSUPP)}, // EXT4_IOC_SETVERSION
+		{"ioctl", none, [6]uint64{0, 0x5000940f}, errno(unix.EOPNOTSUPP)}, // BTRFS_IOC_SNAP_DESTROY
 		{"ioctl", none, [6]uint64{0, 0x401c5820}, errno(unix.EOPNOTSUPP)},
 		{"ioctl", none, [6]uint64{0, unix.TIOCSTI}, refused},
 		{"ioctl", none, [6]uint64{dirty, dirty | unix.TIOCSTI}, refused},

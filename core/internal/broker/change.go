@@ -138,8 +138,30 @@ func (b *Broker) Link(c *Caller, d *Denials, from, to Name, flags int) error {
 func (b *Broker) Truncate(c *Caller, d *Denials, path string, length int64) error {
 	return b.objects(c, d, Object{Name: Name{unix.AT_FDCWD, path}, Follow: true}, func(p *place) error {
 		b.observe(Access{Write: true}, p.obj, "")
-		return b.act(c, func() error { return unix.Truncate(self(p.obj), length) })
+		return b.act(c, func() error {
+			if err := mayGrow(c, p.obj, length); err != nil {
+				return err
+			}
+			return unix.Truncate(self(p.obj), length)
+		})
 	})
+}
+
+// mayGrow holds a caller to its own RLIMIT_FSIZE, setrlimit(2): the kernel looks at that of
+// this process.
+func mayGrow(c *Caller, file int, length int64) error {
+	var limit unix.Rlimit
+	if err := unix.Prlimit(int(c.TID), unix.RLIMIT_FSIZE, nil, &limit); err != nil {
+		return unix.EPERM
+	}
+	if length < 0 || uint64(length) <= limit.Cur {
+		return nil
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(file, &st); err != nil || length > st.Size {
+		return unix.EFBIG
+	}
+	return nil
 }
 
 // objects finds the object that a path leads to.

@@ -34,6 +34,9 @@ var errChanged = errors.New("the object has changed meanwhile")
 // valid during the call of use. The error is the errno of the call.
 func (b *Broker) Open(c *Caller, d *Denials, o Open, use func(fd int)) error {
 	o.Flags &= openFlags
+	if o.Flags&tmpfile != 0 && o.Flags&unix.O_CREAT != 0 {
+		return unix.EINVAL
+	}
 	id, err := b.identity(c)
 	if err != nil {
 		return err
