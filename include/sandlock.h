@@ -193,7 +193,10 @@ void sandlock_ctx_restrict_max_processes(sandlock_ctx_t *ctx, uint32_t n);
  * on: they reach what this list and the run's both have. At most 1,024 different lists. A
  * pid that is not of this sandbox is an error. */
 void sandlock_ctx_restrict_pid_network(sandlock_ctx_t *ctx, uint32_t pid, const char *const *ips, uint32_t count);
-/* Opening what lies at path or beneath it fails with EACCES. At most 1,024 paths. */
+/* Denies what lies at path, and beneath it, as sandlock_sandbox_builder_fs_deny does, from
+ * the next call on, of any task. path is absolute, without "..", and its directory exists. It
+ * fails in a run in which calls that take a path are not trapped: policy_events is given and
+ * does not name openat, and nothing was denied by the policy. At most 1,024 paths. */
 void sandlock_ctx_deny_path(sandlock_ctx_t *ctx, const char *path);
 /* Takes back a sandlock_ctx_deny_path of the same path; any other stays as it is. */
 void sandlock_ctx_allow_path(sandlock_ctx_t *ctx, const char *path);
@@ -308,7 +311,9 @@ sandlock_builder_t *sandlock_sandbox_builder_policy_fn(sandlock_builder_t *b, sa
 sandlock_builder_t *sandlock_sandbox_builder_policy_callback(sandlock_builder_t *b, sandlock_policy_callback_t cb,
                                                              void *user_data, void (*user_data_drop)(void *user_data));
 /* Comma list of the system calls that the callback is asked about; execve and
- * execveat, bind, connect, sendto, sendmsg and sendmmsg by default, "" for none. What is not asked about runs at full speed. */
+ * execveat, bind, connect, sendto, sendmsg and sendmmsg by default, "" for none. openat, for
+ * all opens, is asked about when it is named. What is not asked about runs at full speed; but
+ * by default calls that take a path make a short stop, so that sandlock_ctx_deny_path works. */
 sandlock_builder_t *sandlock_sandbox_builder_policy_events(sandlock_builder_t *b, const char *names);
 /* Milliseconds, 30,000 by default; 0 waits for ever. */
 sandlock_builder_t *sandlock_sandbox_builder_policy_timeout(sandlock_builder_t *b, uint64_t ms);

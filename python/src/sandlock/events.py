@@ -95,7 +95,10 @@ class PolicyContext:
         self._call("restrict_pid_network", lambda: (_number(pid, 32), *_addresses(ips)))
 
     def deny_path(self, p: StrPath) -> None:
-        """Makes opening what lies at this absolute path or beneath it fail with EACCES."""
+        """Denies what lies at this absolute path, and beneath it, as ``fs_denied`` does, from
+        the next call on, of any task. Its directory exists. It fails where calls that take a
+        path are not trapped: ``policy_events`` is given and does not name "openat", and the
+        policy denies nothing."""
         self._call("deny_path", lambda: (_encode(p),))
 
     def allow_path(self, p: StrPath) -> None:

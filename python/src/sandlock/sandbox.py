@@ -194,8 +194,9 @@ class Sandbox(Runs):
     the run is over. It is called on a thread of the library, one event at a time."""
     policy_events: Optional[Sequence[str]] = None
     """The system calls that ``policy_fn`` is asked about: None is all that are built,
-    which are execve, execveat, bind, connect, sendto, sendmsg and sendmmsg. What is not
-    asked about runs at full speed."""
+    which are execve, execveat, bind, connect, sendto, sendmsg and sendmmsg. "openat", for
+    all opens, is asked about when it is named. What is not asked about runs at full speed;
+    but with None calls that take a path make a short stop, so that ``ctx.deny_path`` works."""
     policy_timeout: float = 30.0
     """Seconds after which a ``policy_fn`` that has not answered has denied; 0 waits for
     ever."""
