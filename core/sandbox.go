@@ -110,6 +110,7 @@ func (p *Plan) Run(cmd Command, timeout time.Duration) (*Result, error) {
 	if timeout > 0 {
 		deadline = time.Now().Add(timeout)
 	}
+	cmd.WatchExec = false // nobody could ask for it
 	s, err := p.launch(cmd, inline)
 	if err != nil {
 		return nil, err
