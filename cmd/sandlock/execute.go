@@ -28,11 +28,22 @@ const grown = 20 * time.Millisecond
 // the terminal it ends the tool, and the library that. Signals of the terminal itself reach
 // a command that has it.
 func (o *runOptions) execute(plan *core.Plan, cmd core.Command, info runInfo, name string) int {
-	if cmd.Interactive = o.interactive; !o.interactive {
+	var terminal *front
+	switch {
+	case o.interactive:
+		cmd.Interactive = true
+	case o.pty:
+		var err error
+		if terminal, err = newFront(); err != nil {
+			return o.status.failed(err)
+		}
+		cmd.Terminal, cmd.Files = true, []core.File{{FD: terminal.slave, As: 0}, {FD: terminal.slave, As: 1}, {FD: terminal.slave, As: 2}}
+	default:
 		cmd.Files = []core.File{{FD: 0, As: 0}, {FD: 1, As: 1}, {FD: 2, As: 2}}
 	}
+	atTerminal := o.interactive || o.pty
 	r := run{signals: make(chan os.Signal, 1), over: make(chan struct{}), ended: make(chan os.Signal, 1)}
-	if o.interactive {
+	if atTerminal {
 		r.notify()
 	}
 	var listed *control
@@ -59,8 +70,11 @@ func (o *runOptions) execute(plan *core.Plan, cmd core.Command, info runInfo, na
 		return o.status.failed(err)
 	}
 	listed.started(r.sandbox)
-	if o.interactive {
+	if atTerminal {
 		r.attend()
+	}
+	if terminal != nil {
+		terminal.begin()
 	}
 	if !r.ends(min(grown, orForever(o.timeout))) {
 		if !r.attended {
@@ -74,6 +88,9 @@ func (o *runOptions) execute(plan *core.Plan, cmd core.Command, info runInfo, na
 	}
 	result, err := r.sandbox.Wait(rest(o.timeout, started))
 	r.sandbox.Close()
+	if terminal != nil {
+		terminal.end()
+	}
 	code := 0
 	if err != nil {
 		code = o.status.failed(err)

@@ -17,6 +17,7 @@ type runOptions struct {
 	profiles    []string
 	timeout     time.Duration
 	interactive bool
+	pty         bool
 	explain     bool
 	control     bool
 	status      statusSink
@@ -39,6 +40,7 @@ func (o *runOptions) options() []option {
 			return nil
 		}},
 		{long: "interactive", short: 'i', help: "give the command the terminal", set: set(&o.interactive)},
+		{long: "pty", help: "give it a terminal of its own, and put this one in front", set: set(&o.pty)},
 		{long: "timeout", short: 't', arg: "TIME", help: "end it after that: seconds, or 5m, 2h; code 124", set: o.setTimeout},
 		{long: "explain", help: "show the policy as it is enforced, run nothing; with --json its fields", set: set(&o.explain)},
 		{long: "control-socket", help: "be found by ps, inspect, kill and top; =false is not", set: set(&o.control)},
@@ -76,6 +78,9 @@ func runCommand(args []string) int {
 		help(&b, options)
 		fmt.Print(b.String())
 		return 0
+	}
+	if err == nil && o.pty && o.interactive {
+		err = usageError("--pty and --interactive: the command has this terminal, or one of its own")
 	}
 	if err == nil && len(argv) == 0 && !o.explain {
 		err = usageError("no command: sandlock run [FLAGS] [--] COMMAND…")

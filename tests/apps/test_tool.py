@@ -47,16 +47,36 @@ def read_until(fd: int, *what: bytes) -> None:
 RUDE = ["sh", "-c", "stty -echo -icanon; echo ready; exec sleep 1000"]
 
 
+@pytest.mark.parametrize("how", ["-i", "--pty"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
-def test_a_signal_leaves_the_terminal_as_it_was(terminal: Tuple[int, int], number: int) -> None:
+def test_a_signal_leaves_the_terminal_as_it_was(terminal: Tuple[int, int], number: int, how: str) -> None:
     before = termios.tcgetattr(terminal[1])
-    tool = start(terminal, TOOL, "run", "-i", "-p", "system", "--", *RUDE)
+    tool = start(terminal, TOOL, "run", how, "-p", "system", "--", *RUDE)
     read_until(terminal[0], b"ready")
     assert termios.tcgetattr(terminal[1]) != before
     tool.send_signal(number)
     # Go can't die of SIGQUIT without a dump.
     assert tool.wait() == (128 + number if number == signal.SIGQUIT else -number)
     assert termios.tcgetattr(terminal[1]) == before
+
+
+def test_the_terminal_is_out_of_reach(terminal: Tuple[int, int]) -> None:
+    """With --pty what the command has is another terminal; with -i it is the same."""
+    ours = os.ttyname(terminal[1])
+    for how, same in ("-i", True), ("--pty", False):
+        tool = start(terminal, TOOL, "run", how, "-p", "system", "--", "sh", "-c", "readlink /proc/$$/fd/0; echo end")
+        shown = b""
+        while b"end" not in shown:
+            shown += os.read(terminal[0], 4096)
+        assert tool.wait() == 0
+        assert (ours.encode() in shown.split()) is same, (how, shown)
+
+
+def test_a_pty_without_a_terminal() -> None:
+    ran = subprocess.run([TOOL, "run", "--pty", "-p", "system", "--", "sh", "-c", "test -t 0 && test -t 1 && cat; exit 4"],
+                         input=b"typed\n", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert (ran.returncode, ran.stderr) == (4, b"")
+    assert ran.stdout.count(b"typed\r\n") == 2  # its echo, and cat's
 
 
 def test_the_command_is_the_foreground_job(terminal: Tuple[int, int]) -> None:
