@@ -152,6 +152,24 @@ func TestTakenBack(t *testing.T) {
 	})
 }
 
+// A connect on the caller's behalf is made when it is judged, not with the first data.
+func TestDeferredConnect(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		const established = 1 // TCP_ESTABLISHED
+		r := record(t)
+		for name, p := range onBehalf() {
+			got := attempts(string(inside(t, p, victim("detain"), "defer", r.port).Stdout))
+			if got["option"].result != 0 || got["connect"].result != 0 || got["state"].result != established {
+				t.Errorf("%s: %+v", name, got)
+			}
+		}
+		control := attempts(outside(t, victim("detain"), "defer", r.port))
+		if control["connect"].result != 0 || control["state"].result == established {
+			t.Skipf("fast open is off here: %+v", control) // net.ipv4.tcp_fastopen
+		}
+	})
+}
+
 // The descriptors of the host are not for the sandbox to use up.
 func TestHostDescriptors(t *testing.T) {
 	if secondUser() {

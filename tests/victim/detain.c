@@ -56,6 +56,18 @@ static void again(const char *port)
 	say("state", state());
 }
 
+/* A connect that is put off until there is something to send. */
+static void defer(const char *port)
+{
+	int yes = 1;
+	loopback(port);
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	TRY("option", setsockopt(fd, SOL_TCP, TCP_FASTOPEN_CONNECT, &yes, sizeof yes));
+	TRY("no-cookie", setsockopt(fd, SOL_TCP, TCP_FASTOPEN_NO_COOKIE, &yes, sizeof yes));
+	TRY("connect", connect(fd, &to.any, len));
+	say("state", state());
+}
+
 /* Whoever has the last descriptor of this socket waits for the peer when it closes it. */
 static void linger(const char *port)
 {
@@ -147,6 +159,8 @@ int main(int argc, char **argv)
 		return 2;
 	if (!strcmp(argv[1], "again"))
 		again(argv[2]);
+	else if (!strcmp(argv[1], "defer"))
+		defer(argv[2]);
 	else if (!strcmp(argv[1], "linger"))
 		linger(argv[2]);
 	else if (!strcmp(argv[1], "wait"))

@@ -44,7 +44,8 @@ func naive(spec Spec, c call) uint32 {
 	whole := naiveNames(spec.Allow, found.name)
 	if slices.Contains(spec.Trap, found.name) && (found.name != "sendto" || c.args[4] != 0 || whole) &&
 		(found.name != "prctl" || slices.Contains([]uint32{24, 28, 47}, uint32(c.args[0])) || whole) &&
-		(found.name != "setsockopt" || uint32(c.args[1]) == 1 && slices.Contains([]uint32{13, 21, 67}, uint32(c.args[2])) || whole) {
+		(found.name != "setsockopt" || uint32(c.args[1]) == 1 && slices.Contains([]uint32{13, 21, 67}, uint32(c.args[2])) ||
+			uint32(c.args[1]) == 6 && uint32(c.args[2]) == 30 || whole) {
 		pass = nNotify
 	}
 	if spec.CountTasks && pass == nAllow && (found.name == "fork" || found.name == "vfork" ||

@@ -110,7 +110,7 @@ const netfilterOptions = 64
 //     datagrams that no rule judges.
 //   - UDP's encapsulations, which take packets for other protocols of the kernel.
 //
-// Where it is trapped, only SO_SNDTIMEO and SO_LINGER are.
+// Where it is trapped, only SO_SNDTIMEO, SO_LINGER and TCP_FASTOPEN_CONNECT are.
 func writeSockopt(c *compiler, pass label) {
 	tcp, ip, ip6, udp := c.label("TCP option"), c.label("IP option"), c.label("IPv6 option"), c.label("UDP option")
 	refused, unknown := c.errno(unix.EPERM), c.errno(unix.ENOPROTOOPT)
@@ -122,7 +122,7 @@ func writeSockopt(c *compiler, pass label) {
 	c.branch(rest, single(unix.SOL_SOCKET, own), single(unix.SOL_IP, ip), single(unix.SOL_TCP, tcp), single(unix.SOL_UDP, udp), single(unix.SOL_IPV6, ip6))
 	c.place(tcp)
 	c.load(low(2))
-	c.ifEqual(unix.TCP_ULP, c.errno(unix.ENOENT), rest)
+	c.branch(rest, single(unix.TCP_FASTOPEN_CONNECT, pass), single(unix.TCP_ULP, c.errno(unix.ENOENT)))
 	c.place(ip)
 	c.load(low(2))
 	c.branch(rest, single(unix.IP_OPTIONS, refused),

@@ -208,6 +208,7 @@ func TestTrap(t *testing.T) {
 			{"setsockopt", [6]uint64{3, unix.SOL_SOCKET, unix.SO_LINGER}, retNotify},
 			{"setsockopt", [6]uint64{3, unix.SOL_SOCKET, unix.SO_RCVTIMEO}, retAllow},
 			{"setsockopt", [6]uint64{3, unix.SOL_TCP, unix.SO_SNDTIMEO}, retAllow},
+			{"setsockopt", [6]uint64{3, unix.SOL_TCP, unix.TCP_FASTOPEN_CONNECT}, retNotify},
 			{"setsockopt", [6]uint64{3, unix.SOL_IP, unix.IP_OPTIONS}, retErrno | uint32(unix.EPERM)},
 			{"ptrace", [6]uint64{}, retErrno | uint32(unix.EPERM)},
 			{"clone3", [6]uint64{}, retErrno | uint32(unix.ENOSYS)},

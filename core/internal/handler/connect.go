@@ -96,7 +96,8 @@ func (h *Net) dial(c *netCall, p Protocol, a address) unix.Errno {
 // EINPROGRESS or EALREADY. Only the file's O_NONBLOCK or the socket's SO_SNDTIMEO can say
 // so, and the caller shares both; a timeout that nothing but a call that waits looks at is
 // the lesser meddling, and the sandbox sets one only through Setsockopt, so not
-// meanwhile. It returns what the timeout was, 0 for none.
+// meanwhile. Nor is a connect put off until the first data (TCP_FASTOPEN_CONNECT), when the
+// verdict may no longer hold. It returns what the timeout was, 0 for none.
 func (h *Net) dialBriefly(c *netCall, a address) (limit time.Duration, err error) {
 	defer h.lock(c.socket.inode)()
 	before, err := unix.GetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO)
@@ -105,6 +106,9 @@ func (h *Net) dialBriefly(c *netCall, a address) (limit time.Duration, err error
 	}
 	if err := unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Usec: 1}); err != nil {
 		return 0, err
+	}
+	if deferred, err := unix.GetsockoptInt(c.fd, unix.SOL_TCP, unix.TCP_FASTOPEN_CONNECT); err == nil && deferred != 0 {
+		_ = unix.SetsockoptInt(c.fd, unix.SOL_TCP, unix.TCP_FASTOPEN_CONNECT, 0) // EINVAL: it has connected before
 	}
 	err = sys.Connect(c.fd, a.raw)
 	_ = unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, before)
