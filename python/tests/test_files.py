@@ -67,3 +67,28 @@ print(os.stat(path).st_size)
     expected = "EFBIG\nEINVAL\n1000\n"
     assert box.run([INSIDE, "-c", program, file], text=True).stdout == expected
     assert subprocess.run([INSIDE, "-c", program, file], cwd=tmp_path, capture_output=True, text=True).stdout == expected
+
+
+def test_a_link_from_the_depth(tmp_path: pathlib.Path) -> None:
+    """A denied directory is read to its end for files with other names, whatever the length of its paths."""
+    denied, link = tmp_path / "denied", tmp_path / "link"
+    denied.mkdir()
+    deep = os.open(denied, os.O_RDONLY)
+    for _ in range(30):
+        os.mkdir("d" * 200, dir_fd=deep)
+        below = os.open("d" * 200, os.O_RDONLY, dir_fd=deep)
+        os.close(deep)
+        deep = below
+    file = os.open("secret", os.O_CREAT | os.O_WRONLY, dir_fd=deep)
+    os.write(file, b"x")
+    os.close(file)
+    os.link("secret", link, src_dir_fd=deep)
+    os.close(deep)
+    other, another = tmp_path / "other", tmp_path / "another"
+    other.write_text("other")
+    os.link(other, another)
+    box = Sandbox(fs_readable=[*SYSTEM, tmp_path], fs_denied=[denied])
+    assert b"Permission denied" in box.run(["cat", link]).stderr
+    assert box.run(["cat", another]).stdout == b"other"
+    box.fs_denied = []
+    assert box.run(["cat", link]).stdout == b"x"

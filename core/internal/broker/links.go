@@ -2,6 +2,7 @@ package broker
 
 import (
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,7 +52,7 @@ func (b *beneath) scan(top int) {
 	for len(pending) > 0 {
 		dir := pending[len(pending)-1]
 		pending = pending[:len(pending)-1]
-		fd, err := openAt(top, dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+		fd, err := openDeep(top, dir)
 		switch err {
 		case nil:
 		case unix.EACCES, unix.ENOENT, unix.ENOTDIR, unix.ELOOP:
@@ -95,6 +96,22 @@ func (b *beneath) scan(top int) {
 			return
 		}
 	}
+}
+
+// openDeep opens a directory to be read, whose path may be longer than the kernel takes at a
+// time.
+func openDeep(top int, path string) (int, error) {
+	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	if len(path) < unix.PathMax {
+		return openAt(top, path, flags)
+	}
+	cut := strings.LastIndexByte(path[:unix.PathMax], '/')
+	between, err := openAt(top, path[:cut], openDir)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(between)
+	return openDeep(between, path[cut+1:])
 }
 
 func self(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
