@@ -172,6 +172,7 @@ func (p *Plan) compileFilter(policy *Policy) error {
 		Allow:      allow,
 		Trap:       slices.Clone(p.trapped),
 		Missing:    missing,
+		SealMemfd:  policy.FSExecutable != nil,
 		InetStream: p.net.tcp,
 		InetUDP:    p.net.udp,
 		InetPing:   p.net.icmp,

@@ -294,6 +294,42 @@ func TestOnBehalf(t *testing.T) {
 	})
 }
 
+// A file without a path is no way around fs_executable.
+func TestMemfdIsNotExecuted(t *testing.T) {
+	program := `
+import os, sys
+def try_(name, f):
+    try: print(name, f(), 0)
+    except OSError as e: print(name, -1, e.errno)
+def run():
+    fd = os.memfd_create("copy", 0)
+    os.write(fd, open(sys.argv[1], "rb").read())
+    pid = os.fork()
+    if pid == 0:
+        try: os.execv("/proc/self/fd/%d" % fd, ["prog", "which"])
+        finally: os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+try_("memfd", run)
+try_("sealed", lambda: os.memfd_create("x", 8) and 0)`
+	bothUsers(t, func(t *testing.T) {
+		p := policy()
+		p.FSReadable = append(p.FSReadable, "/proc")
+		argv := []string{"/usr/bin/python3", "-c", program, victim("swap")}
+		if got := attempts(string(inside(t, p, argv...).Stdout)); got["memfd"].result != 7 || got["sealed"].result != 0 {
+			t.Errorf("where all that is readable may be executed: %+v", got)
+		}
+		p.FSExecutable = []string{"/usr", "/lib", "/lib64", "/bin"}
+		got := attempts(string(inside(t, p, argv...).Stdout))
+		refused(t, got, []string{"memfd"}, syscall.ENOSYS)
+		if got["sealed"].result != 0 {
+			t.Errorf("%+v", got)
+		}
+	})
+	if got := attempts(outside(t, "/usr/bin/python3", "-c", program, victim("swap"))); got["memfd"].result != 7 {
+		t.Errorf("control: %+v", got)
+	}
+}
+
 // Section 13: what a task has given up is not done for it.
 func TestGivenUpCredentials(t *testing.T) {
 	if os.Getuid() != 0 {

@@ -21,6 +21,7 @@ type Spec struct {
 	Deny       []string // names and groups that are denied beside the table (EPERM)
 	Allow      []string // names and groups that are allowed beside the table
 	Trap       []string // syscalls that the listener answers (SECCOMP_RET_USER_NOTIF) where the program would allow them
+	SealMemfd  bool     // memfd_create makes no file that could be executed
 	Missing    []string // syscalls that answer ENOSYS where the program would allow or trap them
 	InetStream bool     // TCP sockets may be created: some TCP rule exists
 	InetUDP    bool     // UDP sockets may be
@@ -145,6 +146,8 @@ func (c *compiler) action(r *row) label {
 		return c.errno(unix.EPERM)
 	case c.missing[r.name]:
 		return c.errno(unix.ENOSYS)
+	case r.name == "memfd_create" && c.spec.SealMemfd && !c.allow[r.name]:
+		return c.rule(memfdRule, pass)
 	case c.allow[r.name], r.class == allowed:
 		return pass
 	case r.class == ruled:

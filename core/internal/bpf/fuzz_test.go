@@ -46,7 +46,7 @@ func randomSpec(random *rand.Rand, a Arch) Spec {
 		}
 		return names
 	}
-	spec := Spec{Arch: a, InetStream: random.IntN(2) == 0, CountTasks: random.IntN(2) == 0,
+	spec := Spec{Arch: a, SealMemfd: random.IntN(2) == 0, InetStream: random.IntN(2) == 0, CountTasks: random.IntN(2) == 0,
 		InetUDP: random.IntN(2) == 0, InetPing: random.IntN(2) == 0, OwnFiles: random.IntN(2) == 0, KeepMarks: random.IntN(2) == 0}
 	for _, name := range pick(30) {
 		if expand(name) != nil && byName()[name] != nil {

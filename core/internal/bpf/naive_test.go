@@ -61,6 +61,9 @@ func naive(spec Spec, c call) uint32 {
 	if naiveNames(spec.Allow, found.name) {
 		return pass
 	}
+	if found.name == "memfd_create" && spec.SealMemfd && uint32(c.args[1])&8 == 0 {
+		return nENOSYS
+	}
 	switch found.class {
 	case allowed:
 		return pass
