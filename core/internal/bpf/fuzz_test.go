@@ -90,7 +90,7 @@ func TestRandomSpecs(t *testing.T) {
 		}
 	}
 	t.Logf("the longest program has %d instructions", longest)
-	if longest > 450 {
+	if longest > 500 {
 		t.Errorf("%d instructions", longest)
 	}
 }
