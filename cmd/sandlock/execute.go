@@ -16,6 +16,7 @@ type run struct {
 	signals  chan os.Signal
 	over     chan struct{}
 	ended    chan os.Signal // the signal that ended it, nil for none
+	killed   chan struct{}  // closed when one has
 	attended bool
 }
 
@@ -42,7 +43,7 @@ func (o *runOptions) execute(plan *core.Plan, cmd core.Command, info runInfo, na
 		cmd.Files = []core.File{{FD: 0, As: 0}, {FD: 1, As: 1}, {FD: 2, As: 2}}
 	}
 	atTerminal := o.interactive || o.pty
-	r := run{signals: make(chan os.Signal, 1), over: make(chan struct{}), ended: make(chan os.Signal, 1)}
+	r := run{signals: make(chan os.Signal, 1), over: make(chan struct{}), ended: make(chan os.Signal, 1), killed: make(chan struct{})}
 	if atTerminal {
 		r.notify()
 	}
@@ -89,7 +90,7 @@ func (o *runOptions) execute(plan *core.Plan, cmd core.Command, info runInfo, na
 	result, err := r.sandbox.Wait(rest(o.timeout, started))
 	r.sandbox.Close()
 	if terminal != nil {
-		terminal.end()
+		terminal.end(r.killed)
 	}
 	code := 0
 	if err != nil {
@@ -130,6 +131,7 @@ func (r *run) attend() {
 		select {
 		case got = <-r.signals:
 			_ = r.sandbox.Kill()
+			close(r.killed)
 		case <-r.over:
 		}
 		r.ended <- got

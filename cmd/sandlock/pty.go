@@ -69,15 +69,19 @@ func (f *front) begin() {
 }
 
 // end waits for what the command has written last, and gives the terminal back. All that
-// had the other side is dead.
-func (f *front) end() {
-	<-f.drained
+// had the other side is dead. A tool that is to end itself does not wait: the terminal may
+// take no more output.
+func (f *front) end(ended <-chan struct{}) {
+	select {
+	case <-f.drained:
+	case <-ended:
+	}
 	f.restore()
 }
 
 func (f *front) restore() {
 	if f.modes != nil {
-		_ = unix.IoctlSetTermios(0, unix.TCSETSW, f.modes)
+		_ = unix.IoctlSetTermios(0, unix.TCSETS, f.modes)
 	}
 }
 

@@ -72,6 +72,16 @@ def test_the_terminal_is_out_of_reach(terminal: Tuple[int, int]) -> None:
         assert (ours.encode() in shown.split()) is same, (how, shown)
 
 
+def test_a_terminal_that_takes_nothing_more(terminal: Tuple[int, int]) -> None:
+    """Nobody reads it, and the command has written more than it holds."""
+    before = termios.tcgetattr(terminal[1])
+    tool = start(terminal, TOOL, "run", "--pty", "-p", "system", "--", "sh", "-c", "echo ready; exec yes")
+    read_until(terminal[0], b"ready")
+    tool.send_signal(signal.SIGTERM)
+    assert tool.wait() == -signal.SIGTERM
+    assert termios.tcgetattr(terminal[1]) == before
+
+
 def test_a_pty_without_a_terminal() -> None:
     ran = subprocess.run([TOOL, "run", "--pty", "-p", "system", "--", "sh", "-c", "test -t 0 && test -t 1 && cat; exit 4"],
                          input=b"typed\n", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
