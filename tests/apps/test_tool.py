@@ -76,7 +76,12 @@ def test_a_terminal_that_takes_nothing_more(terminal: Tuple[int, int]) -> None:
     """Nobody reads it, and the command has written more than it holds."""
     before = termios.tcgetattr(terminal[1])
     tool = start(terminal, TOOL, "run", "--pty", "-p", "system", "--", "sh", "-c", "echo ready; exec yes")
-    read_until(terminal[0], b"ready")
+    read_until(terminal[0], b"ready", b"y\r\ny\r\n")  # and there is always more
+    full = os.open(os.ttyname(terminal[1]), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(full, b"more\n")
+    os.close(full)
     tool.send_signal(signal.SIGTERM)
     assert tool.wait() == -signal.SIGTERM
     assert termios.tcgetattr(terminal[1]) == before
