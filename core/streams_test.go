@@ -48,10 +48,10 @@ func TestPopenStreams(t *testing.T) {
 	plan := mustCompile(t, p)
 	s, f := popen(t, plan, Command{Argv: []string{"sh", "-c", "cat; echo errs >&2; exit 3"}}, Piped, Piped, Piped)
 	const size = 8 << 20
-	go func() {
-		f[0].Write(make([]byte, size))
-		f[0].Close()
-	}()
+	go func(in *os.File) {
+		in.Write(make([]byte, size))
+		in.Close()
+	}(f[0])
 	if got, err := io.ReadAll(f[1]); len(got) != size || err != nil {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
