@@ -290,7 +290,11 @@ func (w *walker) start(fd int, st *unix.Statx_t) error {
 	if w.denied.has(st) {
 		return unix.EACCES
 	}
-	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+	case st.Nlink == 0:
+		return nil // it was removed: nothing is in it, and nothing can be made there
+	default:
 		return w.above(fd, st)
 	}
 	return w.confirm(fd, st)
