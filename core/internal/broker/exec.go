@@ -35,6 +35,9 @@ func (d *Denials) Runs(pid int32) error {
 		return fmt.Errorf("its program is denied: %w", err)
 	}
 	name, err := readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	if err == unix.ENOENT || err == unix.ESRCH {
+		return ErrEnded
+	}
 	if err != nil {
 		return fmt.Errorf("its program has no name: %w", err)
 	}
