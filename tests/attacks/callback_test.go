@@ -21,6 +21,7 @@ func TestBlockedFunction(t *testing.T) {
 		granted, asked, release := freePort(t), make(chan struct{}), make(chan struct{})
 		p := policy()
 		p.NetAllowBind = []string{granted}
+		p.PolicyEvents = []string{"execve"} // bind would wait for its own verdict behind the exec's
 		p.PolicyTimeout = 0
 		p.PolicyFn = func(e *core.Event, _ *core.Context) core.Verdict {
 			if slices.Contains(e.Argv, "wait") {
