@@ -128,10 +128,21 @@ func heldWays(percent uint32) map[string]*core.Policy {
 func TestMaxCPUAndJobs(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
 		for name, p := range heldWays(5) {
-			r := inside(t, p, victim("cpu"), "job", "500")
-			stops := attempts(string(r.Stdout))["stops"].result
-			if strings.HasPrefix(name, "traced") && stops != 1 || stops == 0 || r.Limits != core.LimitCPU {
-				t.Errorf("%s: %d stops, %+v", name, stops, r)
+			run := func() int64 {
+				r := inside(t, p, victim("cpu"), "job", "500")
+				stops := attempts(string(r.Stdout))["stops"].result
+				if strings.HasPrefix(name, "traced") && stops != 1 || r.Limits != core.LimitCPU {
+					t.Errorf("%s: %d stops, %+v", name, stops, r)
+				}
+				return stops
+			}
+			// Without a tracer, the control: it sees one whenever it looks in time.
+			stops := run()
+			for tries := 1; stops == 0 && tries < 20; tries++ {
+				stops = run()
+			}
+			if stops == 0 {
+				t.Errorf("%s: it saw no stop in 20 runs", name)
 			}
 		}
 	})

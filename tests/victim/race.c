@@ -200,7 +200,10 @@ static int write_task(void *p)
 
 static void share(void)
 {
-	file = memfd_create("memory", 0);
+	/* MFD_NOEXEC_SEAL, without which there is none under fs_executable; Linux 6.3. */
+	file = memfd_create("memory", 8);
+	if (file < 0)
+		file = memfd_create("memory", 0);
 	if (file < 0 || ftruncate(file, sizeof *m) != 0)
 		exit(3);
 	m = mmap(NULL, sizeof *m, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
