@@ -51,6 +51,11 @@ func (s *Sandbox) connectStreams(cmd *Command, spec *warden.Spec, mine *fdList) 
 			return &StartError{Step: "pipe", Err: err}
 		}
 		spec.Files[1+i] = st.writeEnd
+		if s.collector == background {
+			if fd := st.join(); fd >= 0 {
+				*mine = append(*mine, fd)
+			}
+		}
 	}
 	return nil
 }
