@@ -1,7 +1,6 @@
 package core
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"strconv"
@@ -58,11 +57,8 @@ func (s *Sandbox) holdCommand() {
 func (s *Sandbox) dropCommand() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.command >= 0 {
-		sys.Closing(s.command)
-		unix.Close(s.command)
-		s.command = -1
-	}
+	sys.Close(s.command)
+	s.command = -1
 }
 
 // killLeftovers kills the command, what is in its session, and what descends from these.
@@ -142,13 +138,8 @@ type stat struct {
 func (s stat) dead() bool { return s.state == 'Z' || s.state == 'X' }
 
 func readStat(pid int) (s stat, ok bool) {
-	text, err := sys.ReadFile(fmt.Sprintf("/proc/%d/stat", pid), 4096)
+	f, err := sys.ReadStat(fmt.Sprintf("/proc/%d/stat", pid), 20)
 	if err != nil {
-		return s, false
-	}
-	// "pid (name) state ppid pgrp session …": a name may hold anything.
-	f := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-	if len(f) < 20 {
 		return s, false
 	}
 	s.state, s.start = f[0][0], string(f[19])

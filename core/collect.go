@@ -41,8 +41,7 @@ func (s *stream) join() (writeEnd int) {
 		return -1
 	}
 	writeEnd = s.writeEnd
-	sys.Closing(s.fd)
-	unix.Close(s.fd)
+	sys.Close(s.fd)
 	s.fd, s.writeEnd = sys.Opened(fd), -1
 	return writeEnd
 }
@@ -74,11 +73,8 @@ func (s *stream) drain() {
 
 func (s *stream) close() {
 	for _, fd := range []*int{&s.fd, &s.writeEnd} {
-		if *fd >= 0 {
-			sys.Closing(*fd)
-			unix.Close(*fd)
-			*fd = -1
-		}
+		sys.Close(*fd)
+		*fd = -1
 	}
 }
 

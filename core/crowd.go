@@ -56,8 +56,7 @@ func (c *collectors) forget(s *Sandbox) (last bool) {
 	if len(c.runs) > 0 {
 		return false
 	}
-	sys.Closing(c.epoll)
-	unix.Close(c.epoll)
+	sys.Close(c.epoll)
 	return true
 }
 

@@ -3,7 +3,6 @@ package core
 import (
 	"github.com/sandlock/sandlock/core/internal/sys"
 	"github.com/sandlock/sandlock/core/internal/warden"
-	"golang.org/x/sys/unix"
 )
 
 // fdList closes descriptors that only one step needs.
@@ -18,8 +17,7 @@ func (l *fdList) keep(fd int, err error) (int, error) {
 
 func (l *fdList) close() {
 	for _, fd := range *l {
-		sys.Closing(fd)
-		unix.Close(fd)
+		sys.Close(fd)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
 )
 
@@ -117,24 +118,15 @@ func executable(path, cwd string) (exists bool, err error) {
 		at = cwd + "/" + path
 	}
 	var st unix.Stat_t
-	if err := retry(func() error { return unix.Stat(at, &st) }); err != nil {
+	if err := sys.Retry(func() error { return unix.Stat(at, &st) }); err != nil {
 		return false, err
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return true, fmt.Errorf("it is a directory: %w", unix.EACCES)
 	}
-	err = retry(func() error { return unix.Faccessat(unix.AT_FDCWD, at, unix.X_OK, unix.AT_EACCESS) })
+	err = sys.Retry(func() error { return unix.Faccessat(unix.AT_FDCWD, at, unix.X_OK, unix.AT_EACCESS) })
 	if errors.Is(err, unix.EACCES) {
 		err = fmt.Errorf("it is not executable: %w", err)
 	}
 	return true, err
-}
-
-// retry repeats a call that a signal interrupted: on FUSE and NFS any can be.
-func retry(call func() error) error {
-	for {
-		if err := call(); err != unix.EINTR {
-			return err
-		}
-	}
 }

@@ -400,11 +400,8 @@ func (s *Sandbox) closeOwn() {
 	defer s.mu.Unlock()
 	s.closed = true
 	for _, fd := range []*int{&s.done, &s.epoll, &s.execEnd} {
-		if *fd >= 0 {
-			sys.Closing(*fd)
-			unix.Close(*fd)
-			*fd = -1
-		}
+		sys.Close(*fd)
+		*fd = -1
 	}
 }
 

@@ -1,12 +1,6 @@
 package attacks
 
 import (
-	"bufio"
-	"os"
-	"os/exec"
-	"strconv"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -74,22 +68,7 @@ func TestHeldEnds(t *testing.T) {
 		}
 		t.Run("death of the host", func(t *testing.T) {
 			l := newLife(t)
-			cmd := exec.Command(victim("host"), "held", victim("lifetime"), "burning")
-			cmd.Stdin, cmd.Stderr = l.w, os.Stderr
-			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-			out, err := cmd.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			line, err := bufio.NewReader(out).ReadString('\n')
-			if err != nil {
-				t.Fatal(line, err)
-			}
-			command, _ := strconv.Atoi(strings.TrimSpace(line))
-			l.await(t, 4)
+			cmd, command := startHost(t, l, "held", "burning")
 			awaitHeld(t, command)
 			cmd.Process.Kill()
 			cmd.Wait()

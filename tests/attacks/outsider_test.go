@@ -212,24 +212,7 @@ func TestWardenStopped(t *testing.T) {
 		for _, who := range []string{"parent", "killer", "both", "command", "host"} {
 			t.Run(who+" stopped, death of the host", func(t *testing.T) {
 				l := newLife(t)
-				cmd := exec.Command(victim("host"), "one", victim("lifetime"), "stay")
-				cmd.Stdin, cmd.Stderr = l.w, os.Stderr
-				// As a host that was started from a shell or as a service: its children go to a
-				// process of another session, and then the kernel continues them, setpgid(2).
-				cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-				out, err := cmd.StdoutPipe()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := cmd.Start(); err != nil {
-					t.Fatal(err)
-				}
-				line, err := bufio.NewReader(out).ReadString('\n')
-				if err != nil {
-					t.Fatal(line, err)
-				}
-				command, _ := strconv.Atoi(strings.TrimSpace(line))
-				l.await(t, 4)
+				cmd, command := startHost(t, l, "one", "stay")
 				parent := statOf(t, command).ppid
 				switch who {
 				case "command":
@@ -302,4 +285,29 @@ func (p process) ended(ms int) bool {
 			return n == 1
 		}
 	}
+}
+
+// startHost starts a host whose sandbox runs the victim lifetime, and returns it and the
+// command in the sandbox, once that has made all its tasks.
+func startHost(t *testing.T, l *life, how, mode string) (host *exec.Cmd, command int) {
+	t.Helper()
+	cmd := exec.Command(victim("host"), how, victim("lifetime"), mode)
+	cmd.Stdin, cmd.Stderr = l.w, os.Stderr
+	// As a host that was started from a shell or as a service: its children go to a
+	// process of another session, and then the kernel continues them, setpgid(2).
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(line, err)
+	}
+	command, _ = strconv.Atoi(strings.TrimSpace(line))
+	l.await(t, 4)
+	return cmd, command
 }

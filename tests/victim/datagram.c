@@ -1,38 +1,13 @@
 /* datagram MODE …: datagrams, the right way and with cheats. ADVERSARY sections 5, 19. */
 #include "try.h"
+#include "address.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <netinet/ip6.h>
 #include <netinet/udp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-
-union address {
-	struct sockaddr any;
-	struct sockaddr_in in;
-	struct sockaddr_in6 in6;
-	struct sockaddr_un un;
-	char room[200];
-};
-
-static socklen_t fill(union address *a, const char *host, int port)
-{
-	memset(a, 0, sizeof *a);
-	a->in.sin_port = htons((uint16_t)port); /* at the same place in both */
-	if (strchr(host, ':')) {
-		a->any.sa_family = AF_INET6;
-		inet_pton(AF_INET6, host, &a->in6.sin6_addr);
-		return sizeof a->in6;
-	}
-	a->any.sa_family = AF_INET;
-	inet_pton(AF_INET, host, &a->in.sin_addr);
-	return sizeof a->in;
-}
 
 static long message(int fd, union address *a, socklen_t len, const char *word, void *control, size_t size, int flags)
 {

@@ -1,9 +1,8 @@
 /* dial MODE …: connects, the right way and with cheats. ADVERSARY sections 5, 6, 17. */
 #include "try.h"
+#include "address.h"
 
-#include <arpa/inet.h>
 #include <linux/tcp.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -12,32 +11,8 @@
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/un.h>
 #include <time.h>
-
-union address {
-	struct sockaddr any;
-	struct sockaddr_in in;
-	struct sockaddr_in6 in6;
-	struct sockaddr_un un;
-	char room[200];
-};
-
-static socklen_t fill(union address *a, const char *host, int port)
-{
-	memset(a, 0, sizeof *a);
-	a->in.sin_port = htons((uint16_t)port); /* at the same place in both */
-	if (strchr(host, ':')) {
-		a->any.sa_family = AF_INET6;
-		inet_pton(AF_INET6, host, &a->in6.sin6_addr);
-		return sizeof a->in6;
-	}
-	a->any.sa_family = AF_INET;
-	inet_pton(AF_INET, host, &a->in.sin_addr);
-	return sizeof a->in;
-}
 
 static long milliseconds(void)
 {

@@ -173,15 +173,8 @@ func (d *Denials) publish() {
 }
 
 func (n *denial) close() {
-	closeKept(n.fd)
-	closeKept(n.dirFD)
-}
-
-func closeKept(fd int) {
-	if fd >= 0 {
-		sys.Closing(fd)
-		unix.Close(fd)
-	}
+	sys.Close(n.fd)
+	sys.Close(n.dirFD)
 }
 
 // resolveDenial follows the path as this process sees it, with nothing denied.

@@ -41,7 +41,7 @@ func OpenGrants(paths []string) (*Grants, error) {
 // Close forgets what the grants are.
 func (g *Grants) Close() {
 	for _, fd := range g.fds {
-		closeKept(fd)
+		sys.Close(fd)
 	}
 	g.fds, g.objects = nil, nil
 }

@@ -3,7 +3,6 @@ package broker
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
@@ -151,8 +150,7 @@ func give(do func(func()) error, c *Caller, open func() (int, error), use func(i
 		}
 		sys.Opened(fd)
 		use(fd)
-		sys.Closing(fd)
-		unix.Close(fd)
+		sys.Close(fd)
 	}); broken != nil {
 		return unix.EPERM
 	}
@@ -160,7 +158,7 @@ func give(do func(func()) error, c *Caller, open func() (int, error), use func(i
 }
 
 func retryFD(open func() (int, error)) (fd int, err error) {
-	err = retry(func() error { fd, err = open(); return err })
+	err = sys.Retry(func() error { fd, err = open(); return err })
 	return fd, err
 }
 
@@ -183,16 +181,11 @@ func sameTerminal(c *Caller) error {
 
 // controllingTerminal is the field tty_nr of proc_pid_stat(5).
 func controllingTerminal(path string) (string, error) {
-	text, err := sys.ReadFile(path, 1<<16)
+	f, err := sys.ReadStat(path, 5)
 	if err != nil {
 		return "", err
 	}
-	_, rest, _ := strings.Cut(string(text[strings.LastIndexByte(string(text), ')')+1:]), " ")
-	f := strings.Fields(rest)
-	if len(f) < 5 {
-		return "", unix.EINVAL
-	}
-	return f[4], nil
+	return string(f[4]), nil
 }
 
 // ownFiles are those of a process in /proc that the kernel shows to who may trace it, which

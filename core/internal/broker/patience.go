@@ -1,9 +1,7 @@
 package broker
 
 import (
-	"bytes"
 	"os"
-	"strconv"
 	"sync"
 
 	"github.com/sandlock/sandlock/core/internal/sys"
@@ -38,8 +36,7 @@ func (b *Broker) openPatiently(id *identity, c *Caller, p *place, flags int, mod
 	}
 	w := &wait{caller: c, fd: sys.Opened(fd), done: make(chan struct{})}
 	defer func() {
-		sys.Closing(w.fd)
-		unix.Close(w.fd)
+		sys.Close(w.fd)
 	}()
 	b.mu.Lock()
 	if b.closed || len(b.waits) >= maxThreads {
@@ -132,12 +129,6 @@ func (w *wait) end(unopenable int) {
 
 // caught reports whether this process has a handler for a signal: proc_pid_status(5).
 func caught(signal unix.Signal) bool {
-	status, err := sys.ReadFile("/proc/self/status", 1<<20)
-	if err != nil {
-		return false
-	}
-	_, rest, _ := bytes.Cut(status, []byte("\nSigCgt:"))
-	line, _, _ := bytes.Cut(rest, []byte("\n"))
-	set, err := strconv.ParseUint(string(bytes.TrimSpace(line)), 16, 64)
-	return err == nil && set&(1<<(signal-1)) != 0
+	status, err := sys.ReadStatus("/proc/self/status", 1<<20)
+	return err == nil && status.Number("SigCgt", 16, 64)&(1<<(signal-1)) != 0
 }

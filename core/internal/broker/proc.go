@@ -126,7 +126,7 @@ func notOthers(c *Caller, p *place) error {
 		return nil
 	}
 	var fs unix.Statfs_t
-	if err := retry(func() error { return unix.Fstatfs(p.obj, &fs) }); err != nil {
+	if err := sys.Retry(func() error { return unix.Fstatfs(p.obj, &fs) }); err != nil {
 		return err
 	}
 	if fs.Type != unix.PROC_SUPER_MAGIC || p.kind() == unix.S_IFDIR && p.st.Ino == procRoot {

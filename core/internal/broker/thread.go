@@ -90,8 +90,7 @@ func (b *Broker) Close() {
 	for w := range b.waits {
 		w.end(b.ruleset)
 	}
-	sys.Closing(b.ruleset)
-	unix.Close(b.ruleset)
+	sys.Close(b.ruleset)
 }
 
 // pool is threads and what they are to do.

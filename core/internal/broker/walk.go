@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
 )
 
@@ -71,14 +72,14 @@ const (
 )
 
 func statFD(fd int, st *unix.Statx_t) error {
-	return retry(func() error {
+	return sys.Retry(func() error {
 		return unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, wantStatx, st)
 	})
 }
 
 // openAt opens what does not block: directories and O_PATH.
 func openAt(dir int, name string, flags int) (fd int, err error) {
-	err = retry(func() error { fd, err = unix.Openat(dir, name, flags, 0); return err })
+	err = sys.Retry(func() error { fd, err = unix.Openat(dir, name, flags, 0); return err })
 	return fd, err
 }
 
@@ -87,15 +88,6 @@ func (w *walker) open(dir int, name string, flags int) (int, error) {
 		return openAt(dir, name, flags)
 	}
 	return w.id.open(dir, name, flags)
-}
-
-// retry: file systems that sleep interruptibly (FUSE, NFS) end with EINTR.
-func retry(f func() error) error {
-	for {
-		if err := f(); err != unix.EINTR {
-			return err
-		}
-	}
 }
 
 // walk returns the place that the path leads to, or the errno of the kernel; EACCES for what
@@ -410,7 +402,7 @@ func (w *walker) followLink(dir int, dirSt *unix.Statx_t, name string, link int,
 	}
 	if st.Dev_major == 0 { // as every file system without a device
 		var fs unix.Statfs_t
-		if err := retry(func() error { return unix.Fstatfs(link, &fs) }); err != nil {
+		if err := sys.Retry(func() error { return unix.Fstatfs(link, &fs) }); err != nil {
 			return "", -1, err
 		}
 		if fs.Type == unix.PROC_SUPER_MAGIC {
@@ -442,7 +434,7 @@ func readlink(path string) (string, error) { return readlinkAt(unix.AT_FDCWD, pa
 func readlinkAt(dir int, path string) (string, error) {
 	buf := make([]byte, unix.PathMax)
 	var n int
-	err := retry(func() (err error) { n, err = unix.Readlinkat(dir, path, buf); return err })
+	err := sys.Retry(func() (err error) { n, err = unix.Readlinkat(dir, path, buf); return err })
 	switch {
 	case err != nil:
 		return "", err

@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"github.com/sandlock/sandlock/core/internal/notify"
-	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
 )
 
@@ -49,17 +48,6 @@ func callerFD(r *notify.Request, fd int32) (int, error) {
 	}
 	defer unix.Close(pidfd)
 	return takeFD(pidfd, fd)
-}
-
-// keep notes a descriptor that stays for longer than a moment, so that a forked child of
-// the host drops its copy; drop closes it.
-func keep(fd int) int { return sys.Opened(fd) }
-
-func drop(fd int) {
-	if fd >= 0 {
-		sys.Closing(fd)
-		unix.Close(fd)
-	}
 }
 
 func errnoOf(err error) unix.Errno {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/sandlock/sandlock/core/internal/notify"
+	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
 )
 
@@ -97,7 +98,7 @@ func (h *Net) unixControl(r *notify.Request, pidfd int, b []byte) (passed []byte
 	}
 	done = func() {
 		for _, fd := range fds {
-			drop(fd)
+			sys.Close(fd)
 		}
 		h.carried.Add(-count)
 	}
@@ -120,7 +121,7 @@ func (h *Net) unixControl(r *notify.Request, pidfd int, b []byte) (passed []byte
 				done()
 				return nil, func() {}, errnoOf(err)
 			}
-			fds = append(fds, keep(fd))
+			fds = append(fds, sys.Opened(fd))
 			binary.NativeEndian.PutUint32(whole[i:], uint32(fd))
 		}
 		passed = aligned(passed, whole)

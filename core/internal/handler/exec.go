@@ -191,24 +191,6 @@ func (e *Exec) decode(a *approval) (*ExecEvent, unix.Errno) {
 	return ev, 0
 }
 
-// admit asks the guard about an exec that has not happened, and answers it if it may not.
-// To be called on a goroutine of its own, as it reads the caller's memory.
-func (e *Exec) admit(a *approval) bool {
-	if e.Guard == nil {
-		return true
-	}
-	cancel := a.r.Listener().After(e.FreezeTimeout, func() { a.r.Errno(unix.EPERM) })
-	errno := e.Guard.Before(a.r)
-	cancel()
-	if errno == 0 {
-		return true
-	}
-	a.entry.settle(ExecDenied)
-	a.r.Errno(errno)
-	a.r.Listener().Release()
-	return false
-}
-
 // approveSilent lets an exec through that is no event, and so waits for no other's verdict.
 func (e *Exec) approveSilent(a *approval) {
 	if !e.admit(a) {

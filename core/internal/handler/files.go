@@ -3,7 +3,6 @@ package handler
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -174,7 +173,7 @@ func (f *Files) serve(r *notify.Request, call fileCall, cancel, leave func()) {
 		}
 	}()
 	req := &fileRequest{Request: r, caller: broker.Caller{TID: r.TID, Valid: r.Valid, Waits: leave}}
-	load := func() (broker.Task, error) { return broker.ReadTask(fmt.Sprintf("/proc/%d/status", r.TID)) }
+	load := func() (broker.Task, error) { return broker.ReadTask(statusOf(r.TID)) }
 	if known, ok := f.steady.credentials(f.Broker); ok && f.Watched {
 		req.caller.Task.Credentials, req.caller.Load = known, load
 	} else if task, err := load(); err != nil {

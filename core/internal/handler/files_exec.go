@@ -1,8 +1,6 @@
 package handler
 
 import (
-	"fmt"
-
 	"github.com/sandlock/sandlock/core/internal/broker"
 	"github.com/sandlock/sandlock/core/internal/notify"
 	"golang.org/x/sys/unix"
@@ -22,6 +20,24 @@ type ExecGuard interface {
 	After(pid int32) error
 }
 
+// admit asks the guard about an exec that has not happened, and answers it if it may not.
+// To be called on a goroutine of its own, as it reads the caller's memory.
+func (e *Exec) admit(a *approval) bool {
+	if e.Guard == nil {
+		return true
+	}
+	cancel := a.r.Listener().After(e.FreezeTimeout, func() { a.r.Errno(unix.EPERM) })
+	errno := e.Guard.Before(a.r)
+	cancel()
+	if errno == 0 {
+		return true
+	}
+	a.entry.settle(ExecDenied)
+	a.r.Errno(errno)
+	a.r.Listener().Release()
+	return false
+}
+
 // Active is that of [ExecGuard].
 func (f *Files) Active() bool { return f.Denials.Any() }
 
@@ -33,7 +49,7 @@ func (f *Files) Before(r *notify.Request) unix.Errno {
 	if !f.Denials.Any() {
 		return 0
 	}
-	task, err := broker.ReadTask(fmt.Sprintf("/proc/%d/status", r.TID))
+	task, err := broker.ReadTask(statusOf(r.TID))
 	if err != nil {
 		return unix.EPERM
 	}

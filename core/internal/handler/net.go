@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sandlock/sandlock/core/internal/notify"
+	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
 )
 
@@ -225,7 +226,7 @@ func (c *netCall) open() unix.Errno {
 		return c.unreachable(err)
 	}
 	c.mu.Lock()
-	c.pidfd, c.fd = keep(pidfd), keep(fd)
+	c.pidfd, c.fd = sys.Opened(pidfd), sys.Opened(fd)
 	c.mu.Unlock()
 	s := &c.socket
 	for option, to := range map[int]*int{unix.SO_DOMAIN: &s.domain, unix.SO_TYPE: &s.kind, unix.SO_PROTOCOL: &s.protocol} {
@@ -261,8 +262,8 @@ func (c *netCall) close() {
 
 // drop closes the descriptors. c.mu is held.
 func (c *netCall) drop() {
-	drop(c.pidfd)
-	drop(c.fd)
+	sys.Close(c.pidfd)
+	sys.Close(c.fd)
 	c.pidfd, c.fd = -1, -1
 }
 

@@ -86,7 +86,7 @@ func (h *Net) sendmmsg(c *netCall) (int64, unix.Errno) {
 			errno = unix.EFAULT
 		}
 		switch {
-		case errno == restart && i > 0, errno != 0 && i > 0:
+		case errno != 0 && i > 0:
 			return i, 0
 		case errno != 0:
 			return 0, errno

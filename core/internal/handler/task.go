@@ -19,16 +19,11 @@ type task struct {
 // readTask reads it. The caller checks afterwards that the thread id is still the one
 // it means.
 func readTask(tid uint32) (task, error) {
-	status, err := sys.ReadFile(fmt.Sprintf("/proc/%d/status", tid), 1<<16)
+	status, err := sys.ReadStatus(statusOf(tid), 1<<16)
 	if err != nil {
 		return task{}, err
 	}
-	field := func(name string) uint32 {
-		_, rest, _ := bytes.Cut(status, []byte("\n"+name+":\t"))
-		line, _, _ := bytes.Cut(rest, []byte("\n"))
-		v, _ := strconv.ParseUint(string(line), 10, 32)
-		return uint32(v)
-	}
+	field := func(name string) uint32 { return uint32(status.Number(name, 10, 32)) }
 	t := task{field("Tgid"), field("PPid"), field("Threads")}
 	if t.tgid == 0 || t.threads == 0 {
 		return task{}, errors.New("no Tgid or Threads in status")
@@ -69,15 +64,10 @@ type credentials struct {
 }
 
 func readCredentials(status string) (credentials, error) {
-	b, err := sys.ReadFile(status, 1<<20) // there may be 65,536 groups
+	s, err := sys.ReadStatus(status, 1<<20) // there may be 65,536 groups
 	if err != nil {
 		return credentials{}, err
 	}
-	field := func(name string) string {
-		_, rest, _ := bytes.Cut(b, []byte("\n"+name+":"))
-		line, _, _ := bytes.Cut(rest, []byte("\n"))
-		return string(bytes.TrimSpace(line))
-	}
-	effective, err := strconv.ParseUint(field("CapEff"), 16, 64)
-	return credentials{field("Uid"), field("Gid"), field("Groups"), effective}, err
+	effective, err := strconv.ParseUint(s.Field("CapEff"), 16, 64)
+	return credentials{s.Field("Uid"), s.Field("Gid"), s.Field("Groups"), effective}, err
 }

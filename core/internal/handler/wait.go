@@ -1,12 +1,9 @@
 package handler
 
 import (
-	"bytes"
 	"encoding/binary"
-	"fmt"
 	"runtime"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -70,7 +67,7 @@ func (w *waiting) add(one *wait) (waitOutcome, bool) {
 		if err != nil {
 			return waitFull, false
 		}
-		w.bell, w.running = keep(bell), true
+		w.bell, w.running = sys.Opened(bell), true
 		go w.run()
 	}
 	w.list = append(w.list, one)
@@ -131,7 +128,7 @@ func (w *waiting) sources() ([]unix.PollFd, bool) {
 		w.list = nil
 	}
 	if len(w.list) == 0 {
-		drop(w.bell)
+		sys.Close(w.bell)
 		w.running = false
 		return nil, false
 	}
@@ -171,19 +168,13 @@ func (w *waiting) settle(fds []unix.PollFd, now time.Time, tick bool) {
 // end for. One for the whole group goes to the leader, if that does not block it
 // (complete_signal() of the kernel's kernel/signal.c).
 func interrupted(tid uint32) bool {
-	status, err := sys.ReadFile(fmt.Sprintf("/proc/%d/status", tid), 1<<16)
+	status, err := sys.ReadStatus(statusOf(tid), 1<<16)
 	if err != nil {
 		return false
 	}
-	field := func(name string, base int) uint64 {
-		_, rest, _ := bytes.Cut(status, []byte("\n"+name+":\t"))
-		line, _, _ := bytes.Cut(rest, []byte("\n"))
-		v, _ := strconv.ParseUint(string(line), base, 64)
-		return v
+	pending := status.Number("SigPnd", 16, 64)
+	if status.Number("Tgid", 10, 64) == uint64(tid) {
+		pending |= status.Number("ShdPnd", 16, 64)
 	}
-	pending := field("SigPnd", 16)
-	if field("Tgid", 10) == uint64(tid) {
-		pending |= field("ShdPnd", 16)
-	}
-	return pending&^field("SigBlk", 16) != 0
+	return pending&^status.Number("SigBlk", 16, 64) != 0
 }

@@ -209,7 +209,6 @@ func (l *Listener) close() {
 	l.closed = true
 	l.mu.Unlock()
 	l.adding.Wait() // which ends with the tasks
-	sys.Closing(l.fd)
-	unix.Close(l.fd)
+	sys.Close(l.fd)
 	close(l.over)
 }

@@ -3,7 +3,11 @@
 // unsafe, in files named *_unsafe.go.
 package sys
 
-import "runtime"
+import (
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
 
 // A child that the host forks without exec holds copies of every descriptor of
 // the library, and close-on-exec does not help there: the C ABI's atfork handlers
@@ -41,6 +45,14 @@ func Opened(fd int) int {
 		openedHook(fd)
 	}
 	return fd
+}
+
+// Close closes what Opened was told of; a negative number is none.
+func Close(fd int) {
+	if fd >= 0 {
+		Closing(fd)
+		unix.Close(fd)
+	}
 }
 
 // Closing tells the hook that fd is about to be closed. It comes before the

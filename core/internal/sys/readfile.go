@@ -36,6 +36,16 @@ func ReadFile(path string, limit int) ([]byte, error) {
 	}
 }
 
+// Retry repeats a call that a signal interrupted: on file systems that sleep interruptibly
+// (FUSE, NFS) any can be.
+func Retry(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
 func open(path string) (int, error) {
 	for {
 		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)

@@ -413,9 +413,6 @@ func (w *Warden) Close() {
 	}
 	w.closed = true
 	for _, fd := range []int{w.ctl, w.order, w.pidfd} {
-		if fd >= 0 {
-			sys.Closing(fd)
-			unix.Close(fd)
-		}
+		sys.Close(fd)
 	}
 }

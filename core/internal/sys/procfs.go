@@ -1,0 +1,46 @@
+package sys
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Status is the text of a proc_pid_status(5).
+type Status []byte
+
+// ReadStatus reads one of at most limit bytes. Whoever reads it by the number of a task
+// checks afterwards that the number is still the one that was meant.
+func ReadStatus(path string, limit int) (Status, error) { return ReadFile(path, limit) }
+
+// Field is what a line says, without the blanks around it; "" if there is no such line.
+func (s Status) Field(name string) string {
+	_, rest, _ := bytes.Cut(s, []byte("\n"+name+":"))
+	line, _, _ := bytes.Cut(rest, []byte("\n"))
+	return string(bytes.TrimSpace(line))
+}
+
+// Number is a Field of one number; 0 if it is none.
+func (s Status) Number(name string, base, bits int) uint64 {
+	v, err := strconv.ParseUint(s.Field(name), base, bits)
+	if err != nil {
+		return 0
+	}
+	return v
+}
+
+// ReadStat returns the fields of a proc_pid_stat(5) from the third on, which is the state:
+// the second, the name, may hold anything. There are as many as least, or it is an error.
+func ReadStat(path string, least int) ([][]byte, error) {
+	text, err := ReadFile(path, 4096)
+	if err != nil {
+		return nil, err
+	}
+	f := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+	if len(f) < least {
+		return nil, fmt.Errorf("%s: %w", path, unix.EINVAL)
+	}
+	return f, nil
+}
