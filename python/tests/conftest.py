@@ -29,6 +29,26 @@ def gone(pid: int) -> bool:
     return False
 
 
+# A host's ctrl_c() is SIGINT until it is seen: one that comes between CPython's last look at
+# signals and its poll(2) is seen when the next ends that.
+CTRL_C = """
+import os, signal, threading
+seen = threading.Event()
+def interrupted(*args):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    seen.set()
+    raise KeyboardInterrupt
+signal.signal(signal.SIGINT, interrupted)
+def ctrl_c():
+    def again():
+        while True:
+            os.kill(os.getpid(), signal.SIGINT)
+            if seen.wait(0.2):
+                return
+    threading.Thread(target=again, daemon=True).start()
+"""
+
+
 @pytest.fixture
 def box() -> Sandbox:
     return Sandbox(fs_readable=[*SYSTEM, "/dev/null", "/dev/zero", "/dev/urandom"])

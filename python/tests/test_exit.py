@@ -7,7 +7,7 @@ import pathlib
 
 import pytest
 
-from conftest import run_hosts
+from conftest import CTRL_C, run_hosts
 
 SPAWNED = """
 box = plain()
@@ -25,14 +25,10 @@ ENDS = {
     "in a cycle": ("class A: pass\na = A()\na.box = judged(lambda event, ctx: a)\na.box.spawn(STORM)\na.a = a.box.a = a\ndel a", 0, ""),
     "events": ("box = judged()\nbox.spawn(STORM)", 0, ""),
     "SIGTERM": ("judged(lambda event, ctx: os.kill(os.getpid(), signal.SIGTERM)).run(FOREVER)", -15, ""),
-    "SIGINT": ("""
-signal.signal(signal.SIGINT, signal.default_int_handler)
-judged(lambda event, ctx: os.kill(os.getpid(), signal.SIGINT)).run(FOREVER)
-""", -2, "KeyboardInterrupt"),
-    "SIGINT, the callback does not return": ("""
-signal.signal(signal.SIGINT, signal.default_int_handler)
+    "SIGINT": (CTRL_C + "judged(lambda event, ctx: ctrl_c()).run(FOREVER)", -2, "KeyboardInterrupt"),
+    "SIGINT, the callback does not return": (CTRL_C + """
 def judge(event, ctx):
-    os.kill(os.getpid(), signal.SIGINT)
+    ctrl_c()
     threading.Event().wait()
 judged(judge).run(FOREVER)
 """, -2, "KeyboardInterrupt"),

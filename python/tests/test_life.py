@@ -18,7 +18,7 @@ from typing import Any, List, Tuple
 
 import pytest
 
-from conftest import SOURCE, SYSTEM, gone
+from conftest import CTRL_C, SOURCE, SYSTEM, gone
 from sandlock import ExitReason, PolicyError, Result, Sandbox
 
 
@@ -175,10 +175,8 @@ def test_names(box: Sandbox) -> None:
 
 
 def test_ctrl_c(tmp_path: pathlib.Path) -> None:
-    program = f"""
-import os, signal
+    program = CTRL_C + f"""
 from sandlock import Sandbox
-signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
 box = Sandbox(fs_readable={SYSTEM!r}, fs_writable=[{str(tmp_path)!r}])
 try:
     box.run(["sh", "-c", "echo $$ > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; exec sleep 1000"])
@@ -190,8 +188,13 @@ except KeyboardInterrupt:
     pid = tmp_path / "pid"
     while not pid.exists():
         assert child.poll() is None
-    child.send_signal(signal.SIGINT)
-    out, _ = child.communicate()
+    out = ""
+    while not out:
+        child.send_signal(signal.SIGINT)  # as ctrl_c() does
+        try:
+            out, _ = child.communicate(timeout=0.2)
+        except subprocess.TimeoutExpired:
+            pass
     assert out == "interrupted False True\n" and gone(int(pid.read_text()))
 
 
@@ -231,15 +234,14 @@ print(interrupted)
 
 
 def test_interactive_run_can_be_ended(host) -> None:  # type: ignore[no-untyped-def]
-    done = host(f"""
-import os, signal, sys, threading
+    done = host(CTRL_C + f"""
+import sys
 from sandlock import Sandbox
-signal.signal(signal.SIGINT, signal.default_int_handler)
 box = Sandbox(fs_readable={SYSTEM!r})
 r, w = os.pipe()
 results = sys.stderr
 os.dup2(w, 1)
-for how in box.kill, lambda: os.kill(os.getpid(), signal.SIGINT):
+for how in box.kill, ctrl_c:
     def end():
         os.read(r, 1)
         while not box.is_running:
@@ -317,10 +319,9 @@ def test_term_grace(box: Sandbox) -> None:
 def test_ctrl_c_in_the_grace(host: Any, tmp_path: pathlib.Path) -> None:
     """It is the host's at once, as ever."""
     os.mkfifo(tmp_path / "fifo")
-    done = host("""
-import os, signal, sys, threading
+    done = host(CTRL_C + """
+import sys
 from sandlock import Sandbox, _native
-signal.signal(signal.SIGINT, signal.default_int_handler)
 directory = sys.argv[1]
 began = threading.Event()
 expire = _native.Run.expire
@@ -332,7 +333,7 @@ def expires(run):
 _native.Run.expire = expires
 def interrupt():
     began.wait()
-    os.kill(os.getpid(), signal.SIGINT)
+    ctrl_c()
 threading.Thread(target=interrupt).start()
 box = Sandbox(fs_readable=["/usr", "/lib", "/lib64", "/bin", "/etc"], fs_writable=[directory], cwd=directory, term_grace=3600)
 try:

@@ -210,6 +210,7 @@ def test_ctrl_c(host: Any, tmp_path: pathlib.Path) -> None:
 import os, signal
 from sandlock import Sandbox
 def interrupt(*args):
+    signal.setitimer(signal.ITIMER_REAL, 0)
     raise KeyboardInterrupt
 signal.signal(signal.SIGALRM, interrupt)
 box = Sandbox(fs_readable={SYSTEM!r}, fs_writable=[{str(tmp_path)!r}])
@@ -218,7 +219,6 @@ for _ in range(3):
         signal.setitimer(signal.ITIMER_REAL, 0.1, 0.2)
         (box.cmd(["sh", "-c", "echo $$ >> {tmp_path}/pids; exec sleep 1000"]) | box.cmd(["cat"])).run()
     except KeyboardInterrupt:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         print("interrupted")
 """)
     assert done.stdout == "interrupted\n" * 3, done

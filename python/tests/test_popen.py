@@ -334,6 +334,7 @@ def test_ctrl_c(host: Any) -> None:
 import signal, subprocess
 from sandlock import Sandbox
 def interrupt(*args):
+    signal.setitimer(signal.ITIMER_REAL, 0)
     raise KeyboardInterrupt
 signal.signal(signal.SIGALRM, interrupt)
 for call in (lambda p: p.wait()), (lambda p: p.communicate()), (lambda p: p.stdout.read()):
@@ -343,7 +344,6 @@ for call in (lambda p: p.wait()), (lambda p: p.communicate()), (lambda p: p.stdo
         signal.setitimer(signal.ITIMER_REAL, 0.05, 0.2)
         call(p)
     except KeyboardInterrupt:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         print("interrupted", p.poll())
     p.kill()
     p.communicate()

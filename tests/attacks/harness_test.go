@@ -132,6 +132,18 @@ func outside(t testing.TB, argv ...string) string {
 	return string(out)
 }
 
+// won is for a control that has to win a race: it tries until it does, for how often that is
+// is the scheduler's, and a busy machine takes more tries.
+func won(t *testing.T, what any, try func() bool) {
+	t.Helper()
+	for range 100 {
+		if try() {
+			return
+		}
+	}
+	t.Errorf("%v: a race that was never won", what)
+}
+
 // attempt is one line that a victim prints: "NAME RESULT ERRNO", the result being
 // what the system call returned.
 type attempt struct {

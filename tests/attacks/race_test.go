@@ -149,15 +149,12 @@ func (r race) inside(t *testing.T, f flaws, n int) outcome {
 // outside shows that the race can be won and lost when nobody looks.
 func (r race) outside(t *testing.T) {
 	t.Helper()
-	// How often who wins is the scheduler's; a busy machine takes some more.
 	var good, cheats int
-	for tries := 0; (good == 0 || cheats == 0) && tries < 100; tries++ {
+	won(t, r, func() bool {
 		o := r.outcome(t, 20, []byte(outside(t, r.argv(20)...)))
 		good, cheats = good+o.good, cheats+o.cheats
-	}
-	if good == 0 || cheats == 0 {
-		t.Errorf("%v: control: %d good, %d cheats", r, good, cheats)
-	}
+		return good > 0 && cheats > 0
+	})
 }
 
 // onCores divides n rounds between a writer on the same core and one on another, if there
@@ -329,18 +326,14 @@ func (r race) tryAll(t *testing.T, dir string, said []string) {
 	r.outside(t)
 }
 
-// control shows that cheats run in a build with flaws. How often is the scheduler's; a
-// busy machine takes some more rounds.
+// control shows that cheats run in a build with flaws.
 func (r race) control(t *testing.T, f flaws, n int) {
 	t.Helper()
-	var o outcome
-	for tries := 0; (o.cheats == 0 || o.good == 0) && tries < 20; tries++ {
-		o = r.inside(t, f, n)
+	won(t, r, func() bool {
+		o := r.inside(t, f, n)
 		t.Logf("%v, a build that is %v, of %d: %v", r, f, n, o)
-	}
-	if o.cheats == 0 || o.good == 0 {
-		t.Errorf("control: %v, %q", o.lines, o.log)
-	}
+		return o.cheats > 0 && o.good > 0
+	})
 }
 
 // Sections 1, 4: the number of the arguments or where one ends is changed, where the new

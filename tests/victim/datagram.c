@@ -213,7 +213,7 @@ static void race(const char *good, const char *bad, int port, int rounds, int wi
 	int sent = 0, refused = 0;
 	struct iovec v = { "race", 4 };
 	struct mmsghdr mm[2] = { { .msg_hdr = { &shared, len, &v, 1, NULL, 0, 0 } }, { .msg_hdr = { &shared, len, &v, 1, NULL, 0, 0 } } };
-	for (int i = 0; i < rounds || (i < 20 * rounds && !((sent || both) && refused)); i++) {
+	for (int i = 0; i < rounds || (i < 100 * rounds && !((sent || both) && refused)); i++) {
 		long n;
 		sched_yield();
 		switch (i % 4) {

@@ -230,14 +230,12 @@ static void race_descriptor(const char *bad, int port, int rounds)
 	while (!started)
 		sched_yield();
 	int connected = 0, refused = 0;
-	for (int i = 0; i < rounds || (i < 100 * rounds && !refused); i++) {
+	for (int i = 0; i < rounds || (i < 100 * rounds && !refused && !connected); i++) {
 		sched_yield();
 		if (connect(swapped, &a.any, len) == 0)
 			connected++;
 		else if (errno == EACCES)
 			refused++;
-		if (connected > 0)
-			break;
 	}
 	over = 1;
 	pthread_join(t, NULL);

@@ -65,7 +65,7 @@ static void look(const char *what, int flags)
 
 static void rounds(int n, const char *name, int flags)
 {
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n || (i < 100 * n && done == 0); i++)
 		look(name, flags);
 }
 
@@ -102,7 +102,7 @@ int main(int argc, char **argv)
 	} else if (!strcmp(mode, "truncate")) {
 		links();
 		pid = swapper(links);
-		for (int i = 0; i < n; i++) {
+		for (int i = 0; i < n || (i < 100 * n && done == 0); i++) {
 			truncate("way/secret", 6) == 0 ? done++ : refused++;
 			chmod("way/secret", 0755) == 0 ? done++ : refused++;
 		}
@@ -111,7 +111,7 @@ int main(int argc, char **argv)
 		char *args[] = { "prog", "which", NULL };
 		strcpy(path, two[0]);
 		pthread_create(&t, NULL, flip, two);
-		for (int i = 0; i < n; i++) {
+		for (int i = 0; i < n || (i < 100 * n && done == 0); i++) {
 			int status;
 			pid_t child = vfork();
 			if (child == 0) {
