@@ -173,6 +173,18 @@ API const char *sandlock_result_audit(const sandlock_result_t *r)
 	return (const char *)goResultBytes((sandlock_result_t *)r, STREAM_AUDIT, NULL);
 }
 
+API const char *sandlock_result_denials(const sandlock_result_t *r)
+{
+	ENTER(NULL);
+	return (const char *)goResultBytes((sandlock_result_t *)r, STREAM_DENIALS, NULL);
+}
+
+API uint64_t sandlock_result_denials_dropped(const sandlock_result_t *r)
+{
+	ENTER(0);
+	return goResultDenialsDropped((sandlock_result_t *)r);
+}
+
 API void sandlock_result_free(sandlock_result_t *r)
 {
 	ENTER();

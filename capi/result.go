@@ -20,7 +20,7 @@ type result struct {
 	stages  []*C.sandlock_result_t // of a pipeline
 	mu      sync.Mutex             // guards what follows
 	r       core.Result
-	streams [C.STREAM_AUDIT + 1]struct {
+	streams [C.STREAM_DENIALS + 1]struct {
 		copied unsafe.Pointer
 		n      int
 	}
@@ -51,6 +51,8 @@ func (r *result) stream(which C.int) (unsafe.Pointer, int) {
 		bytes = []byte(r.r.ExecsJSON())
 	case C.STREAM_AUDIT:
 		bytes = []byte(r.r.AuditJSON())
+	case C.STREAM_DENIALS:
+		bytes, r.r.Denials = []byte(r.r.DenialsJSON()), nil
 	}
 	s.n = len(bytes)
 	s.copied = C.malloc(C.size_t(s.n + 1))
@@ -104,6 +106,12 @@ func goResultTruncated(p *C.sandlock_result_t) (flags C.uint32_t) {
 		}
 	})
 	return flags
+}
+
+//export goResultDenialsDropped
+func goResultDenialsDropped(p *C.sandlock_result_t) (n C.uint64_t) {
+	withResult(p, func(r *result) { n = C.uint64_t(r.r.DenialsDropped) })
+	return n
 }
 
 //export goResultUsage

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/sandlock/sandlock/core/internal/audit"
 	"github.com/sandlock/sandlock/core/internal/bpf"
 	"github.com/sandlock/sandlock/core/internal/broker"
 	"github.com/sandlock/sandlock/core/internal/handler"
@@ -139,7 +140,7 @@ func (s *Sandbox) fileHandlers(hs map[int32]notify.Handler) {
 	if len(names) == 0 {
 		return
 	}
-	s.files = &handler.Files{Broker: s.broker, Denials: s.denials, Timeout: s.verdicts.tick(), Log: s.logf, Watched: s.plan.judgesFiles}
+	s.files = &handler.Files{Audit: s.refused, Broker: s.broker, Denials: s.denials, Timeout: s.verdicts.tick(), Log: s.logf, Watched: s.plan.judgesFiles}
 	if s.plan.judges(fileEvent) {
 		s.files.Judge = s.judgeOpen
 	}
@@ -170,6 +171,9 @@ func (s *Sandbox) judgeOpen(r *notify.Request, answer func(unix.Errno)) {
 		if e != nil && v == Audit {
 			s.records.addAudit(e)
 			s.logf("audit: %s by process %d", e.Syscall, e.PID)
+		}
+		if e != nil {
+			s.denied(handler.Who(r), v, audit.Refusal{Syscall: e.Syscall})
 		}
 		answer(v.errno())
 	})

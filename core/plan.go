@@ -26,6 +26,7 @@ type Plan struct {
 	guardsAttributes bool     // calls that change attributes are among them
 	needsFiles       bool     // … from the start, and not only if a path is denied later
 	fsDenied         []string // paths
+	fsExecutable     bool     // fs_executable says what may be executed
 
 	policyFn      PolicyFunc
 	events        []string      // what policyFn is asked about, sorted
@@ -101,7 +102,7 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 	plan.maxCPU, plan.numCPUs = copied(p.MaxCPU), copied(p.NumCPUs)
 	plan.termGrace = p.TermGrace
 	plan.maxOpenFiles = copied(p.MaxOpenFiles)
-	plan.needsFiles, plan.fsDenied = p.judgesFiles(), slices.Clone(p.FSDenied)
+	plan.needsFiles, plan.fsDenied, plan.fsExecutable = p.judgesFiles(), slices.Clone(p.FSDenied), p.FSExecutable != nil
 	plan.judgesFiles = plan.needsFiles || p.mayDenyLater(k)
 	plan.guardsAttributes = p.guardsAttributes(k)
 	plan.setGPUs(p.GPUDevices)

@@ -75,6 +75,12 @@ func (r *reach) permits(p netProtocol, a netip.Addr, port uint16) bool {
 	return !slices.ContainsFunc(r.deny[p], matches) && (r.open[p] || slices.ContainsFunc(r.allow[p], matches))
 }
 
+// denies reports whether a rule takes the address and port away.
+func (r *reach) denies(p netProtocol, a netip.Addr, port uint16) bool {
+	a = a.Unmap().WithZone("")
+	return slices.ContainsFunc(r.deny[p], func(rule addrRule) bool { return rule.matches(a, port) })
+}
+
 // some reports whether anything of the protocol may be reached.
 func (r *reach) some(p netProtocol) bool { return r.open[p] || len(r.allow[p]) > 0 }
 

@@ -42,22 +42,27 @@ func jsonStrings(list []string) string {
 	}
 	var b strings.Builder
 	for i, s := range list {
-		b.WriteString(separator(i) + `"`)
-		for len(s) > 0 {
-			r, n := utf8.DecodeRuneInString(s)
-			switch {
-			case r == utf8.RuneError && n == 1:
-				b.WriteString(`\udc` + strconv.FormatUint(uint64(s[0]), 16))
-			case r == '"' || r == '\\':
-				b.WriteString(`\` + string(r))
-			case r < 0x20 || r == 0x7f:
-				fmt.Fprintf(&b, `\u%04x`, r)
-			default:
-				b.WriteString(s[:n])
-			}
-			s = s[n:]
-		}
-		b.WriteByte('"')
+		b.WriteString(separator(i))
+		writeJSONString(&b, s)
 	}
 	return "[" + b.String() + "]"
+}
+
+func writeJSONString(b *strings.Builder, s string) {
+	b.WriteByte('"')
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			b.WriteString(`\udc` + strconv.FormatUint(uint64(s[0]), 16))
+		case r == '"' || r == '\\':
+			b.WriteString(`\` + string(r))
+		case r < 0x20 || r == 0x7f:
+			fmt.Fprintf(b, `\u%04x`, r)
+		default:
+			b.WriteString(s[:n])
+		}
+		s = s[n:]
+	}
+	b.WriteByte('"')
 }

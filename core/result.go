@@ -35,6 +35,12 @@ type Result struct {
 	Audit          []Event
 	RecordsDropped int
 
+	// Denials are what the sandbox was refused, of what the library decides or sees, in the
+	// order of their first. They end after 1,000 or 1 MiB of names; DenialsDropped counts the
+	// calls beyond that.
+	Denials        []Denial
+	DenialsDropped uint64
+
 	UserTime, SystemTime time.Duration // of all tasks of the sandbox that were reaped
 	MaxRSS               int64         // bytes, of the largest task
 	WallTime             time.Duration // from the start of the command to the end of the last task

@@ -40,6 +40,7 @@ type Sandbox struct {
 	denials  *broker.Denials // the same
 	files    *handler.Files  // the same
 	records  *records
+	refused  *denialLog
 	reach    *reach       // by the rules, names resolved
 	network  *handler.Net // nil unless the supervisor connects
 	terminal *terminal    // nil unless interactive
@@ -422,6 +423,9 @@ func (s *Sandbox) finish(r *Result, err error) {
 	}
 	if r != nil && s.records != nil {
 		s.records.fill(r)
+	}
+	if r != nil {
+		s.fillDenials(r)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"time"
 	"weak"
 
+	"github.com/sandlock/sandlock/core/internal/audit"
 	"github.com/sandlock/sandlock/core/internal/handler"
 	"github.com/sandlock/sandlock/core/internal/notify"
 	"github.com/sandlock/sandlock/core/internal/sys"
@@ -17,8 +18,11 @@ import (
 // handlers makes the handlers of what the plan traps.
 func (s *Sandbox) handlers() map[int32]notify.Handler {
 	hs := map[int32]notify.Handler{}
+	s.refused = s.newDenialLog()
 	if s.plan.trapsListen {
-		hs[unix.SYS_LISTEN] = handler.NewListen(s.plan.mayListen, s.logf).Handle
+		listen := handler.NewListen(s.plan.mayListen, s.logf)
+		listen.Audit = s.refused
+		hs[unix.SYS_LISTEN] = listen.Handle
 	}
 	if s.plan.usesSockets() {
 		s.network = s.newNetwork()
@@ -43,6 +47,7 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 	s.records = &records{execs: s.plan.recordExecs}
 	s.exec = &handler.Exec{
 		Recorder: s.records,
+		Audit:    s.refused,
 		Decider:  execDecider{s}, Tracer: s.warden, Log: s.logf, FreezeTimeout: s.verdicts.tick(),
 		Weak: s.plan.argvWeak, Blind: s.plan.argvOpen && s.plan.judgesExec() || !hostKernel().WaitKillableRecv,
 	}
@@ -75,15 +80,18 @@ func (s *Sandbox) ceilings() ceilings {
 type execDecider struct{ *Sandbox }
 
 func (s execDecider) Ask(decode func() (*handler.ExecEvent, unix.Errno), answer func(unix.Errno)) {
+	var who func() *audit.Who
 	s.verdicts.ask(func() (*Event, Verdict) {
 		ev, errno := decode()
 		if ev == nil {
 			return nil, Verdict(errno)
 		}
+		who = ev.Who
 		return &Event{Syscall: ev.Syscall, Category: CategoryProcess, PID: ev.PID, ParentPID: ev.PPID, Argv: ev.Argv}, Allow
 	}, func(e *Event, v Verdict) {
 		if e != nil {
 			s.note(e, v)
+			s.denied(who, v, audit.Refusal{Syscall: e.Syscall, Argv: e.Argv})
 		}
 		answer(v.errno())
 	})
@@ -93,17 +101,22 @@ func (s execDecider) Ask(decode func() (*handler.ExecEvent, unix.Errno), answer 
 type netDecider struct{ *Sandbox }
 
 func (s netDecider) AskNet(decode func() (*handler.NetEvent, unix.Errno), answer func(unix.Errno)) {
+	var asked *handler.NetEvent
 	s.verdicts.ask(func() (*Event, Verdict) {
 		ev, errno := decode()
 		if ev == nil {
 			return nil, Verdict(errno)
 		}
+		asked = ev
 		return &Event{Syscall: ev.Syscall, Category: CategoryNetwork, PID: ev.PID, ParentPID: ev.PPID,
 			Host: ev.To.Addr().String(), Port: ev.To.Port()}, Allow
 	}, func(e *Event, v Verdict) {
 		if e != nil && v == Audit {
 			s.records.addAudit(e)
 			s.logf("audit: %s by process %d", e.brief(), e.PID)
+		}
+		if e != nil {
+			s.denied(asked.Who, v, audit.Refusal{Syscall: e.Syscall, Protocol: asked.Protocol.String(), To: asked.To})
 		}
 		answer(v.errno())
 	})
@@ -113,6 +126,7 @@ func (s netDecider) AskNet(decode func() (*handler.NetEvent, unix.Errno), answer
 func (s *Sandbox) newNetwork() *handler.Net {
 	h := handler.NewNet()
 	h.Decider, h.Log, h.Exposed = netDecider{s}, s.logf, s.plan.exposed()
+	h.Audit = s.refused
 	h.UnixJudged = s.plan.landlock.JudgesUnix()
 	h.MayBind, h.ExposedBind = s.plan.mayListen, !s.plan.landlock.JudgesBind()
 	h.Asks = map[string]bool{bindEvent: s.plan.judges(bindEvent)}

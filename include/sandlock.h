@@ -557,6 +557,29 @@ const char *sandlock_result_log(const sandlock_result_t *r);
  * freed. NULL on error. */
 const char *sandlock_result_execs(const sandlock_result_t *r);
 const char *sandlock_result_audit(const sandlock_result_t *r);
+/* What the sandbox was refused, of what the library decides or sees, in the order of their
+ * first: what Landlock and the seccomp program refuse by themselves is not among it. A JSON
+ * list of objects; what is not known is null:
+ *   time        of the first, in seconds since 1970
+ *   syscall     what was called; "fork" is whatever makes processes
+ *   pid         the process that called first, its name (comm, which it may have chosen),
+ *   command     and the path of its program
+ *   exe
+ *   path        of the object that the call led to, as the host sees it and without a
+ *               symbolic link in it, or of the name that is not there
+ *   protocol    "tcp", "udp" or "icmp"; host and port are the address, of a bind the
+ *   host, port  caller's own
+ *   argv        of an exec, as people read it, cut where it is long
+ *   errno       what the call failed with, 0: the caller was killed; errno_name "EACCES"
+ *   rule        the field of the policy that decided, as Python and JSON name it, and what
+ *   value       would allow it there; null: none did, or nothing in it would
+ *   why         that as a sentence
+ *   count       how often this has happened
+ * Bytes that are not UTF-8 are \udc80 … \udcff. At most 1,000 entries and 1 MiB of names.
+ * Borrowed, valid until the result is freed. NULL on error. */
+const char *sandlock_result_denials(const sandlock_result_t *r);
+/* How many refused calls are not in that list, as it was full. 0 for NULL. */
+uint64_t sandlock_result_denials_dropped(const sandlock_result_t *r);
 void sandlock_result_free(sandlock_result_t *r);
 
 /* ---- the library and the kernel ------------------------------------------------ */

@@ -41,6 +41,9 @@ type status struct {
 	Error    string   `json:"error"`
 	Log      []string `json:"log"`
 	Limits   []string `json:"limits"` // those that were met
+	// What it was refused, as core.Denial has it.
+	Denials        json.RawMessage `json:"denials"`
+	DenialsDropped uint64          `json:"denials_dropped"`
 
 	WallSeconds   float64 `json:"wall_seconds"`
 	UserSeconds   float64 `json:"user_seconds"`
@@ -55,6 +58,9 @@ func (s *statusSink) write(st status) {
 	}
 	if st.Log == nil {
 		st.Log = []string{}
+	}
+	if st.Denials == nil {
+		st.Denials = json.RawMessage("[]")
 	}
 	if st.Limits == nil {
 		st.Limits = []string{}
@@ -96,7 +102,10 @@ func (s *statusSink) over(r *core.Result) int {
 	st := status{
 		Error: r.Error, Log: append(s.notes, r.Log...), Limits: r.Limits.Names(),
 		WallSeconds: r.WallTime.Seconds(), UserSeconds: r.UserTime.Seconds(), SystemSeconds: r.SystemTime.Seconds(),
-		MaxRSS: r.MaxRSS, Processes: r.Processes,
+		MaxRSS: r.MaxRSS, Processes: r.Processes, DenialsDropped: r.DenialsDropped,
+	}
+	if s.wanted {
+		st.Denials = json.RawMessage(r.DenialsJSON())
 	}
 	switch r.Reason {
 	case core.Exited:

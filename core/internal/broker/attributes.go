@@ -1,6 +1,9 @@
 package broker
 
-import "golang.org/x/sys/unix"
+import (
+	"github.com/sandlock/sandlock/core/internal/audit"
+	"golang.org/x/sys/unix"
+)
 
 // Object is a path of a call that changes something of what it leads to.
 type Object struct {
@@ -14,7 +17,7 @@ func (b *Broker) owned(c *Caller, d *Denials, o Object, act func(p *place) error
 	return b.objects(c, d, o, func(p *place) error {
 		if b.Writable != nil {
 			if err := b.Writable.hold(p); err != nil {
-				return err
+				return c.refused(audit.ByWrite, unix.EACCES, p.obj, "")
 			}
 		}
 		b.observe(Access{Write: true}, p.obj, "")

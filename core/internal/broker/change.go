@@ -1,6 +1,9 @@
 package broker
 
-import "golang.org/x/sys/unix"
+import (
+	"github.com/sandlock/sandlock/core/internal/audit"
+	"golang.org/x/sys/unix"
+)
 
 // Name is a path of a call that makes, removes or renames.
 type Name struct {
@@ -16,7 +19,7 @@ func (b *Broker) names(c *Caller, d *Denials, names []Name, act func(p []place) 
 	}
 	places := make([]place, len(names))
 	for i, n := range names {
-		w := walker{caller: c, id: id, denied: d.now.Load(), parent: true}
+		w := walker{caller: c, asker: &c.Asker, id: id, denied: d.now.Load(), parent: true}
 		p, err := w.walk(n.Dir, n.Path)
 		if err != nil {
 			return err
@@ -27,6 +30,8 @@ func (b *Broker) names(c *Caller, d *Denials, names []Name, act func(p []place) 
 	err = b.act(c, func() error { return act(places) })
 	if err == nil {
 		b.observeNames(places)
+	} else {
+		b.blameNames(id, c, err, places)
 	}
 	return err
 }
@@ -102,7 +107,7 @@ func (b *Broker) Rename(c *Caller, d *Denials, from, to Name, flags uint) error 
 	return b.names(c, d, []Name{from, to}, func(p []place) error {
 		for i := range p {
 			if p[i].obj >= 0 && p[i].kind() == unix.S_IFDIR && d.holds(p[i].id()) {
-				return unix.EACCES
+				return c.refused(audit.ByDenied, unix.EACCES, p[i].obj, "")
 			}
 		}
 		fromDir, fromName := p[0].at()
@@ -138,12 +143,14 @@ func (b *Broker) Link(c *Caller, d *Denials, from, to Name, flags int) error {
 func (b *Broker) Truncate(c *Caller, d *Denials, path string, length int64) error {
 	return b.objects(c, d, Object{Name: Name{unix.AT_FDCWD, path}, Follow: true}, func(p *place) error {
 		b.observe(Access{Write: true}, p.obj, "")
-		return b.act(c, func() error {
+		err := b.act(c, func() error {
 			if err := mayGrow(c, p.obj, length); err != nil {
 				return err
 			}
 			return unix.Truncate(self(p.obj), length)
 		})
+		b.blameObject(c, err, p)
+		return err
 	})
 }
 
@@ -170,7 +177,7 @@ func (b *Broker) objects(c *Caller, d *Denials, o Object, act func(p *place) err
 	if err != nil {
 		return err
 	}
-	w := walker{caller: c, id: id, denied: d.now.Load(), follow: o.Follow}
+	w := walker{caller: c, asker: &c.Asker, id: id, denied: d.now.Load(), follow: o.Follow}
 	var p place
 	if o.Path == "" && o.Empty {
 		p, err = w.descriptor(o.Dir)

@@ -23,14 +23,10 @@ func (b *Broker) observe(a Access, fd int, name string) {
 	if b.Observe == nil {
 		return
 	}
-	path, err := readlink(self(fd))
-	if err != nil || path == "" || path[0] != '/' {
-		return // it has no path: a pipe, a socket
+	var ok bool
+	if a.Path, ok = pathOf(fd, name); ok { // not so of a pipe, of a socket
+		b.Observe(a)
 	}
-	if a.Path = path; name != "" {
-		a.Path = strings.TrimSuffix(path, "/") + "/" + name
-	}
-	b.Observe(a)
 }
 
 // observeNames tells of names that were changed.

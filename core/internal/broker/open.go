@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/sandlock/sandlock/core/internal/audit"
 	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
 )
@@ -56,7 +57,7 @@ func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(
 		}
 	}
 	exclusive := create && o.Flags&unix.O_EXCL != 0
-	w := walker{caller: c, id: id, denied: d.now.Load(), create: create, follow: o.Flags&unix.O_NOFOLLOW == 0 && !exclusive}
+	w := walker{caller: c, asker: &c.Asker, id: id, denied: d.now.Load(), create: create, follow: o.Flags&unix.O_NOFOLLOW == 0 && !exclusive}
 	p, err := w.walk(o.Dir, o.Path)
 	if err != nil {
 		return err
@@ -80,6 +81,8 @@ func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(
 		}, use)
 		if err == nil {
 			b.observeOpen(&p, o.Flags)
+		} else {
+			id.blameOpen(c, err, &p, o.Flags)
 		}
 		return err
 	case exclusive:
@@ -92,6 +95,9 @@ func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(
 		return unix.ELOOP
 	}
 	if err := notOthers(c, &p); err != nil {
+		if err == unix.EACCES {
+			c.refused(audit.ByForeign, unix.EACCES, p.obj, "")
+		}
 		return err
 	}
 	patient := false
@@ -132,6 +138,8 @@ func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(
 	}
 	if err == nil {
 		b.observeOpen(&p, o.Flags)
+	} else {
+		id.blameOpen(c, err, &p, o.Flags)
 	}
 	return err
 }

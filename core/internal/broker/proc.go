@@ -199,6 +199,7 @@ type Caller struct {
 	Valid func() bool
 	// Waits, if not nil, is told when the call is about to wait for what may never come.
 	Waits func()
+	Asker
 }
 
 func (c *Caller) root() (int, error) { return hostCaller{}.root() }

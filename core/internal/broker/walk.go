@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sandlock/sandlock/core/internal/audit"
 	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
 )
@@ -56,7 +57,8 @@ type walker struct {
 	// parent: a name is wanted, as for making, removing and renaming: the last component is
 	// one whatever it is, and a slash behind it does not follow a link.
 	parent bool
-	create bool // the last component may be made: with a slash behind it, it is EISDIR
+	create bool   // the last component may be made: with a slash behind it, it is EISDIR
+	asker  *Asker // who is told of a refusal; nil: nobody
 
 	rootFD int
 	rootSt unix.Statx_t
@@ -138,7 +140,7 @@ func (w *walker) walk(dirfd int, path string) (p place, err error) {
 	for {
 		rest = strings.TrimLeft(rest, "/")
 		if w.denied.has(&st) {
-			return p, unix.EACCES
+			return p, w.refuse(audit.ByDenied, cur, "")
 		}
 		if rest == "" {
 			p.obj, p.st, cur = cur, st, -1
@@ -165,7 +167,7 @@ func (w *walker) walk(dirfd int, path string) (p place, err error) {
 			continue
 		}
 		if w.denied.slots[slot{idOf(&st), name}] {
-			return p, unix.EACCES
+			return p, w.refuse(audit.ByDenied, cur, name)
 		}
 		next, err := w.open(cur, name, openObj)
 		if err == unix.ENOENT && last {
@@ -174,6 +176,9 @@ func (w *walker) walk(dirfd int, path string) (p place, err error) {
 			}
 			p.dir, p.dirID, p.name, p.slash, cur = cur, idOf(&st), name, slash, -1
 			return p, nil
+		}
+		if err == unix.EACCES {
+			return p, w.refuse(audit.ByMode, cur, name)
 		}
 		if err != nil {
 			return p, err
@@ -184,8 +189,9 @@ func (w *walker) walk(dirfd int, path string) (p place, err error) {
 			return p, err
 		}
 		if w.denied.has(&nextSt) {
+			err := w.refuse(audit.ByDenied, next, "")
 			unix.Close(next)
-			return p, unix.EACCES
+			return p, err
 		}
 		if w.create && last && slash {
 			unix.Close(next)
@@ -274,8 +280,24 @@ func (w *walker) descends(fd int) error {
 	return w.start(fd, &st)
 }
 
+// refuse tells of a refusal on the way.
+func (w *walker) refuse(by audit.Rule, fd int, name string) error {
+	if w.asker == nil {
+		return unix.EACCES
+	}
+	return w.asker.refused(by, unix.EACCES, fd, name)
+}
+
 // start takes a descriptor that no path led to for the place where one starts.
 func (w *walker) start(fd int, st *unix.Statx_t) error {
+	err := w.startAt(fd, st)
+	if err == unix.EACCES {
+		return w.refuse(audit.ByDenied, fd, "")
+	}
+	return err
+}
+
+func (w *walker) startAt(fd int, st *unix.Statx_t) error {
 	if err := statFD(fd, st); err != nil {
 		return err
 	}
@@ -306,7 +328,11 @@ func (w *walker) step(cur int, st *unix.Statx_t, name string) (int, error) {
 		return next, err
 	}
 	if name == ".." {
-		return next, w.above(next, st) // it may have been moved since it was passed
+		err = w.above(next, st) // it may have been moved since it was passed
+		if err == unix.EACCES {
+			err = w.refuse(audit.ByDenied, next, "")
+		}
+		return next, err
 	}
 	return next, nil
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sandlock/sandlock/core/internal/audit"
 	"github.com/sandlock/sandlock/core/internal/notify"
 	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
@@ -80,10 +81,10 @@ func (h *Net) judgeBind(c *netCall, b []byte) unix.Errno {
 		return 0 // the kernel says what is wrong with it
 	}
 	if !h.MayBind(to.Port()) {
-		return unix.EACCES
+		return c.refuse(unix.EACCES, audit.Refusal{By: audit.ByPort, Protocol: TCP.String(), To: to})
 	}
 	if h.Asks[c.name] {
-		return h.ask(c, to)
+		return h.ask(c, TCP, to)
 	}
 	return 0
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sandlock/sandlock/core/internal/audit"
 	"github.com/sandlock/sandlock/core/internal/flaw"
 	"github.com/sandlock/sandlock/core/internal/notify"
 	"github.com/sandlock/sandlock/core/internal/warden"
@@ -29,6 +30,7 @@ type ExecEvent struct {
 	Syscall   string
 	PID, PPID uint32
 	Argv      []string
+	Who       func() *audit.Who // executes it
 }
 
 // ExecOutcome says what became of an exec that was judged.
@@ -69,6 +71,8 @@ type Exec struct {
 	Recorder Recorder
 	// Log takes a sentence for the user.
 	Log func(format string, args ...any)
+	// Audit, if not nil, is told of what is refused without a verdict.
+	Audit audit.Log
 	// FreezeTimeout is how long the threads of a group may take to stand still. Each does
 	// when the kernel lets it run next, unless it waits for a file system that is gone.
 	FreezeTimeout time.Duration
@@ -117,9 +121,9 @@ type approval struct {
 
 // Handle is the [notify.Handler] of execve and execveat.
 func (e *Exec) Handle(r *notify.Request) {
-	a := &approval{r: r, syscall: "execve", argvAt: r.Data.Args[1]}
+	a := &approval{r: r, syscall: execName(r), argvAt: r.Data.Args[1]}
 	if r.Data.Nr == unix.SYS_EXECVEAT {
-		a.syscall, a.argvAt = "execveat", r.Data.Args[2]
+		a.argvAt = r.Data.Args[2]
 	}
 	a.entry.begin(e.Recorder)
 	r.Listener().Hold()
@@ -180,13 +184,14 @@ func (e *Exec) decode(a *approval) (*ExecEvent, unix.Errno) {
 			return nil, unix.EPERM
 		}
 		e.Log("%s of task %d denied: its arguments can't be read: %v", a.syscall, a.r.TID, errors.Join(err, taskErr))
+		e.refused(a)
 		return nil, unix.EPERM
 	}
 	a.task, a.argv = task, remember(argv)
 	if e.Guard != nil && e.Guard.Active() {
 		a.argv.short = nil // the warden would let it run by its arguments alone
 	}
-	ev := &ExecEvent{Syscall: a.syscall, PID: task.tgid, PPID: task.ppid, Argv: argv}
+	ev := &ExecEvent{Syscall: a.syscall, PID: task.tgid, PPID: task.ppid, Argv: argv, Who: Who(a.r)}
 	a.entry.add(ev)
 	return ev, 0
 }
@@ -216,7 +221,7 @@ func (e *Exec) askBlind(a *approval) {
 		if err != nil || !a.r.Valid() {
 			return nil, unix.EPERM
 		}
-		ev := &ExecEvent{Syscall: a.syscall, PID: task.tgid, PPID: task.ppid}
+		ev := &ExecEvent{Syscall: a.syscall, PID: task.tgid, PPID: task.ppid, Who: Who(a.r)}
 		blind.add(ev)
 		return ev, 0
 	}, func(errno unix.Errno) {
@@ -339,6 +344,7 @@ func (e *Exec) deny(a *approval, why string, args ...any) {
 	e.stopDeadline(a)
 	a.entry.settle(ExecDenied)
 	_ = e.Tracer.Thaw(a.r.ID)
+	e.refused(a)
 	a.r.AnswerClaimed(0, unix.EPERM)
 	if why != "" {
 		e.Log("%s %s of process %d denied: "+why, append([]any{a.syscall, a.argv.brief, a.task.tgid}, args...)...)
@@ -402,6 +408,7 @@ func (e *Exec) over(a *approval, m warden.Message) {
 		}
 		e.Log("%s %s of process %d denied: it can't be traced (%v), so its arguments can't be protected",
 			a.syscall, a.argv.brief, a.task.tgid, unix.Errno(m.Errno))
+		e.refused(a)
 		a.r.AnswerClaimed(0, unix.EPERM)
 	}
 	e.landed(a)
@@ -436,7 +443,7 @@ func (e *Exec) prove(a *approval, pid int32) {
 			return nil, unix.EPERM
 		}
 		task, _ := readTask(uint32(pid))
-		ev := &ExecEvent{Syscall: a.syscall, PID: uint32(pid), PPID: task.ppid, Argv: argv}
+		ev := &ExecEvent{Syscall: a.syscall, PID: uint32(pid), PPID: task.ppid, Argv: argv, Who: func() *audit.Who { return whoIs(uint32(pid)) }}
 		a.entry.settle(ExecBecame)
 		became.add(ev)
 		return ev, 0
@@ -463,6 +470,7 @@ func (e *Exec) settle(a *approval, n *entry, what ExecOutcome, why string, args 
 		case denied == errEnded:
 			what = ExecEnded
 		case denied != nil:
+			e.refusedImage(a)
 			what, why, args = ExecKilled, "process %d killed after its exec: %v", []any{a.pid, denied}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sandlock/sandlock/core/internal/audit"
 	"github.com/sandlock/sandlock/core/internal/broker"
 	"github.com/sandlock/sandlock/core/internal/notify"
 	"golang.org/x/sys/unix"
@@ -22,6 +23,8 @@ type Files struct {
 	// Timeout is how long the reading of a caller's memory may take.
 	Timeout time.Duration
 	Log     func(format string, args ...any)
+	// Audit, if not nil, is told of what is refused.
+	Audit audit.Log
 	// Watched: CredentialCalls are trapped, and come to Change.
 	Watched bool
 
@@ -105,12 +108,12 @@ func (f *Files) Handler(name string) notify.Handler {
 		l := r.Listener()
 		l.Hold()
 		if !judged {
-			f.begin(r, call)
+			f.begin(r, name, call)
 			return
 		}
 		f.Judge(r, func(errno unix.Errno) {
 			if errno == 0 {
-				f.begin(r, call)
+				f.begin(r, name, call)
 				return
 			}
 			r.Errno(errno)
@@ -120,7 +123,7 @@ func (f *Files) Handler(name string) notify.Handler {
 }
 
 // begin has a call carried out, when its turn comes; a Hold stands for it.
-func (f *Files) begin(r *notify.Request, call fileCall) {
+func (f *Files) begin(r *notify.Request, name string, call fileCall) {
 	cancel := r.Listener().After(f.Timeout, func() {
 		if r.Claim() {
 			f.Log("a call of task %d denied: the caller's memory was not read in %v", r.TID, f.Timeout)
@@ -131,7 +134,7 @@ func (f *Files) begin(r *notify.Request, call fileCall) {
 	defer f.mu.Unlock()
 	f.queue = append(f.queue, func(leave func()) {
 		defer r.Listener().Release()
-		f.serve(r, call, cancel, leave)
+		f.serve(r, name, call, cancel, leave)
 	})
 	if f.working < maxWorking {
 		f.working++
@@ -165,14 +168,14 @@ func (f *Files) work() {
 }
 
 // serve answers a request. A panic denies it.
-func (f *Files) serve(r *notify.Request, call fileCall, cancel, leave func()) {
+func (f *Files) serve(r *notify.Request, name string, call fileCall, cancel, leave func()) {
 	defer func() {
 		if p := recover(); p != nil {
 			f.Log("BUG(sandlock): %v, please report", p)
 			r.Errno(unix.EPERM)
 		}
 	}()
-	req := &fileRequest{Request: r, caller: broker.Caller{TID: r.TID, Valid: r.Valid, Waits: leave}}
+	req := &fileRequest{Request: r, caller: broker.Caller{TID: r.TID, Valid: r.Valid, Waits: leave, Asker: f.asker(r, name)}}
 	load := func() (broker.Task, error) { return broker.ReadTask(statusOf(r.TID)) }
 	if known, ok := f.steady.credentials(f.Broker); ok && f.Watched {
 		req.caller.Task.Credentials, req.caller.Load = known, load
@@ -210,6 +213,11 @@ func (f *Files) serve(r *notify.Request, call fileCall, cancel, leave func()) {
 	default:
 		r.AnswerClaimed(0, 0)
 	}
+}
+
+// asker is what the broker tells of a call's refusal with.
+func (f *Files) asker(r *notify.Request, name string) broker.Asker {
+	return broker.Asker{Log: f.Audit, Call: name, Who: Who(r)}
 }
 
 // Process returns the ids of the process that made a request, and of its parent.

@@ -53,7 +53,7 @@ func (f *Files) Before(r *notify.Request) unix.Errno {
 	if err != nil {
 		return unix.EPERM
 	}
-	req := &fileRequest{Request: r, caller: broker.Caller{TID: r.TID, Task: task, Valid: r.Valid}}
+	req := &fileRequest{Request: r, caller: broker.Caller{TID: r.TID, Task: task, Valid: r.Valid, Asker: f.asker(r, execName(r))}}
 	o := broker.Object{Follow: true}
 	if r.Data.Nr == unix.SYS_EXECVEAT {
 		o, err = flagged(0, 1, 4, true)(req)
@@ -67,6 +67,13 @@ func (f *Files) Before(r *notify.Request) unix.Errno {
 		return errnoOf(err)
 	}
 	return 0
+}
+
+func execName(r *notify.Request) string {
+	if r.Data.Nr == unix.SYS_EXECVEAT {
+		return "execveat"
+	}
+	return "execve"
 }
 
 // After is that of [ExecGuard].

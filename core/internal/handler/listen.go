@@ -2,7 +2,9 @@ package handler
 
 import (
 	"errors"
+	"net/netip"
 
+	"github.com/sandlock/sandlock/core/internal/audit"
 	"github.com/sandlock/sandlock/core/internal/notify"
 	"golang.org/x/sys/unix"
 )
@@ -18,6 +20,8 @@ type Listen struct {
 	// MayListen reports whether a TCP port may be listened on.
 	MayListen func(port uint16) bool
 	Log       func(format string, args ...any)
+	// Audit, if not nil, is told of what is refused.
+	Audit audit.Log
 
 	places chan struct{} // of the calls in work, each of which has a thread and descriptors
 }
@@ -64,7 +68,7 @@ func (h *Listen) listen(r *notify.Request) (errno unix.Errno) {
 		return errnoOf(err)
 	}
 	inet := domain != unix.AF_UNIX
-	if inet && !h.bound(fd) {
+	if inet && !h.bound(r, fd) {
 		return unix.EACCES
 	}
 	if err := unix.Listen(fd, int(int32(r.Data.Args[1]))); err != nil {
@@ -72,19 +76,31 @@ func (h *Listen) listen(r *notify.Request) (errno unix.Errno) {
 	}
 	// A connected socket whose port the kernel had chosen can lose it between
 	// the two: connect(2), AF_UNSPEC.
-	if inet && !h.bound(fd) {
+	if inet && !h.bound(r, fd) {
 		unix.Shutdown(fd, unix.SHUT_RDWR)
 		return unix.EACCES
 	}
 	return 0
 }
 
-func (h *Listen) bound(fd int) bool {
-	switch sa, err := unix.Getsockname(fd); sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return err == nil && sa.Port != 0 && h.MayListen(uint16(sa.Port))
-	case *unix.SockaddrInet6:
-		return err == nil && sa.Port != 0 && h.MayListen(uint16(sa.Port))
+// bound reports whether the socket has a port that may be listened on.
+func (h *Listen) bound(r *notify.Request, fd int) bool {
+	var at netip.AddrPort
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return false
 	}
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		at = netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		at = netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
+	default:
+		return false
+	}
+	if at.Port() != 0 && h.MayListen(at.Port()) {
+		return true
+	}
+	refuse(h.Audit, r, audit.Refusal{Syscall: "listen", Errno: unix.EACCES, By: audit.ByPort, Protocol: TCP.String(), To: at})
 	return false
 }

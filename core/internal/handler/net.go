@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sandlock/sandlock/core/internal/audit"
 	"github.com/sandlock/sandlock/core/internal/notify"
 	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
@@ -28,6 +29,8 @@ type NetEvent struct {
 	Syscall   string
 	PID, PPID uint32
 	To        netip.AddrPort // IPv4 as such, without a zone
+	Protocol  Protocol
+	Who       func() *audit.Who // makes the call
 }
 
 // NetDecider has events decided, see [Decider].
@@ -63,6 +66,8 @@ type Net struct {
 	UnixJudged bool
 	// Log takes a sentence for the user.
 	Log func(format string, args ...any)
+	// Audit, if not nil, is told of what is refused.
+	Audit audit.Log
 
 	places chan struct{} // of the calls in work
 	asking chan struct{} // of those that wait for a verdict, each with descriptors
@@ -355,13 +360,13 @@ func (h *Net) judge(c *netCall, p Protocol, a address) unix.Errno {
 	}
 	permitted := h.Permits(p, to, c.r.TID)
 	if permitted && h.Asks[c.name] {
-		if errno := h.ask(c, to); errno != 0 {
+		if errno := h.ask(c, p, to); errno != 0 {
 			return errno
 		}
 		permitted = h.Permits(p, to, c.r.TID)
 	}
 	if !permitted {
-		return unix.EACCES
+		return c.refuse(unix.EACCES, audit.Refusal{By: audit.ByAddress, Protocol: p.String(), To: to})
 	}
 	if !c.r.Valid() {
 		return unix.EPERM
@@ -369,9 +374,16 @@ func (h *Net) judge(c *netCall, p Protocol, a address) unix.Errno {
 	return 0
 }
 
+// refuse tells of a refusal with that errno, and returns it.
+func (c *netCall) refuse(errno unix.Errno, x audit.Refusal) unix.Errno {
+	x.Syscall, x.Errno = c.name, errno
+	refuse(c.h.Audit, c.r, x)
+	return errno
+}
+
 // ask waits for a verdict, without a place among the calls in work. A call that finds too
 // many waiting holds no descriptors until its turn, and then looks at its socket again.
-func (h *Net) ask(c *netCall, to netip.AddrPort) unix.Errno {
+func (h *Net) ask(c *netCall, p Protocol, to netip.AddrPort) unix.Errno {
 	reopen := false
 	select {
 	case h.asking <- struct{}{}:
@@ -388,7 +400,7 @@ func (h *Net) ask(c *netCall, to netip.AddrPort) unix.Errno {
 		if err != nil || !c.r.Valid() {
 			return nil, unix.EPERM // nobody is there to hear it
 		}
-		return &NetEvent{Syscall: c.name, PID: t.tgid, PPID: t.ppid, To: to}, 0
+		return &NetEvent{Syscall: c.name, PID: t.tgid, PPID: t.ppid, To: to, Protocol: p, Who: Who(c.r)}, 0
 	}, func(errno unix.Errno) { verdict <- errno })
 	c.parked(true)
 	var errno unix.Errno

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/sandlock/sandlock/core/internal/audit"
 	"github.com/sandlock/sandlock/core/internal/notify"
 	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
@@ -207,7 +208,11 @@ func (h *Net) sendDatagram(c *netCall, p Protocol, m *message) (int64, unix.Errn
 		return 0, unix.EMSGSIZE
 	}
 	control, errno := inetControl(m.control)
-	if errno != 0 {
+	switch errno {
+	case 0:
+	case unix.EPERM:
+		return 0, c.refuse(errno, audit.Refusal{By: audit.ByFilter})
+	default:
 		return 0, errno
 	}
 	if m.named && len(m.name) == 0 {

@@ -22,6 +22,14 @@ func (s Status) Field(name string) string {
 	return string(bytes.TrimSpace(line))
 }
 
+// Name is what the task calls itself, proc_pid_comm(5): the first line, where the kernel
+// writes a newline and a backslash as \n and \\.
+func (s Status) Name() string {
+	line, _, _ := bytes.Cut(s, []byte("\n"))
+	_, name, _ := bytes.Cut(line, []byte("\t"))
+	return string(name)
+}
+
 // Number is a Field of one number; 0 if it is none.
 func (s Status) Number(name string, base, bits int) uint64 {
 	v, err := strconv.ParseUint(s.Field(name), base, bits)

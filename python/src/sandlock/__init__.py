@@ -14,7 +14,7 @@ import json
 from typing import TYPE_CHECKING, Any, Dict, List
 
 from . import _lib
-from .events import ExecRecord, PolicyContext, SyscallEvent
+from .events import Denial, ExecRecord, PolicyContext, SyscallEvent
 from .exceptions import (
     BranchConflictError,
     BranchError,
@@ -54,6 +54,7 @@ __all__ = [
     "CommandNotFoundError",
     "CommandPermissionError",
     "ConfinementError",
+    "Denial",
     "ExecRecord",
     "ExitReason",
     "ForkError",

@@ -118,6 +118,8 @@ _FUNCTIONS = {
     "sandlock_result_log": (_text, [_pointer]),
     "sandlock_result_execs": (_text, [_pointer]),
     "sandlock_result_audit": (_text, [_pointer]),
+    "sandlock_result_denials": (_text, [_pointer]),
+    "sandlock_result_denials_dropped": (ctypes.c_uint64, [_pointer]),
     "sandlock_result_free": (None, [_pointer]),
     "sandlock_last_error": (_text, []),
     "sandlock_last_errno": (_int, []),

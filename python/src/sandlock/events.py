@@ -54,6 +54,41 @@ class ExecRecord:
     outcome: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Denial:
+    """Something that the sandbox was refused; equal ones are one with a ``count``.
+
+    ``syscall`` is what was called ("fork" for whatever makes processes), ``time`` when that
+    was first, in seconds since 1970, and ``pid``, ``command`` and ``exe`` say by which
+    process: its name, which it may have chosen itself, and the path of its program. ``path``
+    is the object that the call led to, as the host sees it and without a symbolic link in it,
+    or the name that is not there; ``protocol`` ("tcp", "udp", "icmp"), ``host`` and ``port``
+    the address, of a bind the caller's own; ``argv`` a command line as people read it, cut
+    where it is long. None is what is not known, or not applicable.
+
+    ``errno`` is what the call failed with, 0 when the caller was killed. ``rule`` is the
+    field of the policy that decided, ``value`` what would allow it there, None when nothing
+    in it would, and ``why`` says that in a sentence.
+    """
+
+    time: float
+    syscall: str
+    pid: Optional[int]
+    command: Optional[str]
+    exe: Optional[str]
+    path: Optional[str]
+    protocol: Optional[str]
+    host: Optional[str]
+    port: Optional[int]
+    argv: Optional[str]
+    errno: int
+    errno_name: Optional[str]
+    rule: Optional[str]
+    value: Optional[str]
+    why: str
+    count: int
+
+
 class PolicyContext:
     """Changes the policy of the running sandbox, during the call of the ``policy_fn``
     that gets it: from the next decision on, of any task, until the run is over. Nothing

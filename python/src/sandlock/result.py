@@ -9,7 +9,7 @@ import json
 from typing import Any, List, Optional, Tuple
 
 from . import _lib
-from .events import CATEGORIES, ExecRecord, SyscallEvent
+from .events import CATEGORIES, Denial, ExecRecord, SyscallEvent
 
 
 class ExitReason(enum.IntEnum):
@@ -37,6 +37,10 @@ class Result:
     ``record_execs`` was set; ``audit`` holds the events that it answered with "audit".
     Both end after 10,000 entries or 16 MiB of arguments.
 
+    ``denials`` are what the sandbox was refused, of what the library decides or sees: not
+    what Landlock and the seccomp program refuse by themselves. They end after 1,000 or 1 MiB
+    of names; ``denials_dropped`` is how many calls were refused beyond that.
+
     ``user_time`` and ``system_time`` are the seconds of CPU that the tasks took which were
     waited for, ``wall_time`` those from the start of the command to the end of the last
     task; ``max_rss`` is what the largest process held, in bytes. ``processes`` is how many
@@ -57,6 +61,8 @@ class Result:
     log: Tuple[str, ...] = ()
     execs: Tuple[ExecRecord, ...] = ()
     audit: Tuple[SyscallEvent, ...] = ()
+    denials: Tuple[Denial, ...] = ()
+    denials_dropped: int = 0
     user_time: float = 0.0
     system_time: float = 0.0
     wall_time: float = 0.0
@@ -114,6 +120,10 @@ def result_of(pointer: int, judged: bool) -> Result:
         processes=usage.processes,
         limits=tuple(name for bit, name in enumerate(_LIMITS) if usage.limits >> bit & 1) if usage.limits else (),
     )
+    denials = _list(lib.sandlock_result_denials(pointer))
+    if denials:
+        result.denials = tuple(Denial(**d) for d in denials)
+        result.denials_dropped = lib.sandlock_result_denials_dropped(pointer)
     if judged:
         result.execs = tuple(
             ExecRecord(e["syscall"], e["pid"], _argv(e["argv"]), e["outcome"])

@@ -189,6 +189,8 @@ static void bad_result(sandlock_result_t *r)
 	BAD(r, sandlock_result_log(r) == NULL);
 	BAD(r, sandlock_result_execs(r) == NULL);
 	BAD(r, sandlock_result_audit(r) == NULL);
+	BAD(r, sandlock_result_denials(r) == NULL);
+	BAD(r, sandlock_result_denials_dropped(r) == 0);
 	BAD_FREE(r, sandlock_result_free(r));
 }
 

@@ -124,6 +124,10 @@ static void verdicts(void)
 		CHECK(error ? strstr(errs, strerror(error)) != NULL : *errs == 0);
 		/* An audited event is kept. */
 		CHECK((strstr(sandlock_result_log(r), "/bin/echo") != NULL) == (table[i].verdict == -2));
+		/* A refused one, too. */
+		CHECK((strstr(sandlock_result_denials(r), "\"rule\":\"policy_fn\"") != NULL) == (error != 0));
+		CHECK(error || strcmp(sandlock_result_denials(r), "[]") == 0);
+		CHECK(sandlock_result_denials_dropped(r) == 0);
 		EXITED(r, 0, error ? "126\n" : "hi\n0\n", errs);
 		sandlock_string_free(errs);
 		sandlock_sandbox_free(p);

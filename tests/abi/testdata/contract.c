@@ -142,6 +142,8 @@ const char *sandlock_result_error(const sandlock_result_t *);
 const char *sandlock_result_log(const sandlock_result_t *);
 const char *sandlock_result_execs(const sandlock_result_t *);
 const char *sandlock_result_audit(const sandlock_result_t *);
+const char *sandlock_result_denials(const sandlock_result_t *);
+uint64_t sandlock_result_denials_dropped(const sandlock_result_t *);
 void sandlock_result_free(sandlock_result_t *);
 
 const char *sandlock_last_error(void);
