@@ -130,6 +130,8 @@ func goBuilderNumber(p *C.sandlock_builder_t, field C.int, value C.uint64_t) *C.
 		switch field {
 		case C.FIELD_NET_ALLOW_PRIVATE_NAMES:
 			policy.NetAllowPrivateNames = v != 0
+		case C.FIELD_PORT_REMAP:
+			policy.PortRemap = v != 0
 		case C.FIELD_CLEAN_ENV:
 			policy.CleanEnv = v != 0
 		case C.FIELD_MAX_OPEN_FILES:

@@ -51,6 +51,7 @@ STRING_SETTER(policy_events, FIELD_POLICY_EVENTS)
 		return goBuilderNumber(b, id, (uint64_t)v);                                \
 	}
 NUMBER_SETTER(net_allow_private_names, bool, FIELD_NET_ALLOW_PRIVATE_NAMES)
+NUMBER_SETTER(port_remap, bool, FIELD_PORT_REMAP)
 NUMBER_SETTER(clean_env, bool, FIELD_CLEAN_ENV)
 NUMBER_SETTER(max_open_files, unsigned int, FIELD_MAX_OPEN_FILES)
 NUMBER_SETTER(max_output, uint64_t, FIELD_MAX_OUTPUT)
@@ -296,6 +297,12 @@ API int sandlock_handle_execfd(const sandlock_handle_t *h)
 {
 	ENTER(-1);
 	return goExecFD((sandlock_handle_t *)h);
+}
+
+API char *sandlock_handle_port_mappings(const sandlock_handle_t *h)
+{
+	ENTER(NULL);
+	return goPortMappings((sandlock_handle_t *)h);
 }
 
 API int32_t sandlock_handle_pid(const sandlock_handle_t *h)

@@ -8,6 +8,7 @@ extern char **environ;
 import "C"
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"syscall"
@@ -194,6 +195,22 @@ func goPid(h *C.sandlock_handle_t) (pid C.int32_t) {
 		return nil
 	})
 	return pid
+}
+
+//export goPortMappings
+func goPortMappings(h *C.sandlock_handle_t) (text *C.char) {
+	with(unsafe.Pointer(h), func(r *run) error {
+		ports := r.Ports()
+		if len(ports) == 0 {
+			return nil
+		}
+		doc, err := json.Marshal(ports)
+		if err == nil {
+			text = C.CString(string(doc))
+		}
+		return err
+	})
+	return text
 }
 
 //export goPollFD

@@ -104,6 +104,7 @@ var jsonFields = map[string]func(p *Policy, f *jsonField){
 	"net_deny":                func(p *Policy, f *jsonField) { f.strings(&p.NetDeny) },
 	"net_allow_private_names": func(p *Policy, f *jsonField) { f.boolean(&p.NetAllowPrivateNames) },
 	"net_deny_bind":           func(p *Policy, f *jsonField) { f.ports(&p.NetDenyBind) },
+	"port_remap":              func(p *Policy, f *jsonField) { f.boolean(&p.PortRemap) },
 	"net_allow_bind":          func(p *Policy, f *jsonField) { f.ports(&p.NetAllowBind) },
 
 	"allow_degraded": func(p *Policy, f *jsonField) { f.protections(&p.AllowDegraded) },
@@ -122,8 +123,6 @@ var unbuiltFields = map[string]func(v jsonValue) bool{
 	"workdir": never, "chroot": never,
 	"fs_mount": emptyObject, "fs_mount_ro": emptyObject, "fs_storage": never,
 	"max_disk": is("0", `"0"`), "on_exit": is("0", `"commit"`), "on_error": is("1", `"abort"`),
-
-	"port_remap": is("false"),
 
 	"http_allow": emptyList, "http_deny": emptyList, "http_ports": emptyList,
 	"http_ca": never, "http_key": never, "http_inject_ca": emptyList, "http_ca_out": never,

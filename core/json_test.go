@@ -17,7 +17,7 @@ func TestParsePolicyAllFields(t *testing.T) {
 		"max_open_files": 64, "no_coredump": true, "no_huge_pages": true, "no_randomize_memory": true,
 		"max_output": "1.5K", "cpu_cores": [0, 2],
 		"extra_deny_syscalls": ["mkdir"], "extra_allow_syscalls": ["syslog"],
-		"net_allow": ["tcp://:80"], "net_deny": [], "net_deny_bind": [], "net_allow_private_names": true, "net_allow_bind": [80, "8000-8010,9"],
+		"net_allow": ["tcp://:80"], "net_deny": [], "net_deny_bind": [], "net_allow_private_names": true, "port_remap": true, "net_allow_bind": [80, "8000-8010,9"],
 		"allow_degraded": [0, "net-tcp", "SIGNAL_SCOPE"], "disable": ["fs-truncate"],
 		"policy_events": ["execve"], "policy_timeout": 0.25,
 		"max_processes": 7, "max_memory": "1G", "max_cpu": 50, "num_cpus": 2, "gpu_devices": [], "term_grace": 1.5
@@ -33,7 +33,7 @@ func TestParsePolicyAllFields(t *testing.T) {
 		MaxOpenFiles: ptr(uint32(64)), NoCoredump: true, NoHugePages: true, NoRandomizeMemory: true,
 		MaxOutput: 1536, CPUCores: []uint32{0, 2},
 		ExtraDenySyscalls: []string{"mkdir"}, ExtraAllowSyscalls: []string{"syslog"},
-		NetAllow: []string{"tcp://:80"}, NetDeny: []string{}, NetDenyBind: []string{}, NetAllowPrivateNames: true, NetAllowBind: []string{"80", "8000-8010,9"},
+		NetAllow: []string{"tcp://:80"}, NetDeny: []string{}, NetDenyBind: []string{}, NetAllowPrivateNames: true, PortRemap: true, NetAllowBind: []string{"80", "8000-8010,9"},
 		AllowDegraded: []Protection{FSRefer, NetTCP, SignalScope}, Disable: []Protection{FSTruncate},
 		PolicyEvents: []string{"execve"}, PolicyTimeout: 250 * time.Millisecond,
 		MaxProcesses: ptr(uint32(7)), MaxMemory: ptr(uint64(1 << 30)), MaxCPU: ptr(uint32(50)), NumCPUs: ptr(uint32(2)),
@@ -155,7 +155,7 @@ func TestUnbuiltFields(t *testing.T) {
 	defaults := map[string][]string{
 		"[]":       {"net_deny", "net_deny_bind", "http_allow", "http_deny", "http_ports", "http_inject_ca", "http_auth", "unix_allow"},
 		"{}":       {"fs_mount", "fs_mount_ro", "credentials"},
-		"false":    {"port_remap", "deterministic_dirs", "no_supervisor"},
+		"false":    {"deterministic_dirs", "no_supervisor"},
 		"true":     {"control_socket"},
 		"0":        {"max_disk", "on_exit"},
 		"1":        {"on_error"},

@@ -119,13 +119,13 @@ func TestCheck(t *testing.T) {
 			func(p *Policy) { p.PolicyFn, p.PolicyEvents = allow, []string{} }, nil},
 		{"Yama 2 with an address", without(func(k *Kernel) { k.Yama = 2 }), func(p *Policy) {
 			p.MaxProcesses, p.NetAllow = nil, []string{"tcp://192.0.2.1"}
-		}, []string{"rules for addresses, net_deny_bind, and a policy_fn that judges connect or bind, need pidfd_getfd(2) to make these calls"}},
+		}, []string{"rules for addresses, net_deny_bind, port_remap, and a policy_fn that judges connect or bind, need pidfd_getfd(2) to make these calls"}},
 		{"Yama 2 with a denied bind", without(func(k *Kernel) { k.Yama = 2 }), func(p *Policy) {
 			p.MaxProcesses, p.NetDenyBind = nil, []string{"22"}
 		}, []string{"net_allow_bind needs pidfd_getfd(2)", "rules for addresses"}},
 		{"no pidfd_getfd", without(func(k *Kernel) { k.GetFDProblem = "pidfd_getfd: operation not permitted" }), func(p *Policy) {
 			p.NetDeny = []string{"private"}
-		}, []string{"rules for addresses, net_deny_bind, and a policy_fn that judges connect or bind, need pidfd_getfd(2) (Linux 5.6) to make these calls on the command's behalf: pidfd_getfd: operation not permitted"}},
+		}, []string{"rules for addresses, net_deny_bind, port_remap, and a policy_fn that judges connect or bind, need pidfd_getfd(2) (Linux 5.6) to make these calls on the command's behalf: pidfd_getfd: operation not permitted"}},
 		{"no pidfd_getfd, a port", without(func(k *Kernel) { k.GetFDProblem = "x" }), func(p *Policy) { p.NetAllow = []string{"tcp://:80"} }, nil},
 		{"Yama 2", without(func(k *Kernel) { k.Yama = 2 }), func(p *Policy) { p.PolicyFn = allow },
 			[]string{"a policy_fn that judges execve needs ptrace(2), which /proc/sys/kernel/yama/ptrace_scope=2 forbids here"}},

@@ -60,10 +60,13 @@ func (p *Plan) check(k Kernel) error {
 		lack("net_allow_bind needs pidfd_getfd(2) to carry out listen(2), which /proc/sys/kernel/yama/ptrace_scope=%d forbids here; 1 is enough", k.Yama)
 	}
 	if (p.net.onBehalf || p.net.bindOnBehalf) && !k.traces() {
-		lack("rules for addresses, net_deny_bind, and a policy_fn that judges connect or bind, need pidfd_getfd(2) to make these calls on the command's behalf, which /proc/sys/kernel/yama/ptrace_scope=%d forbids here; 1 is enough", k.Yama)
+		lack("rules for addresses, net_deny_bind, port_remap, and a policy_fn that judges connect or bind, need pidfd_getfd(2) to make these calls on the command's behalf, which /proc/sys/kernel/yama/ptrace_scope=%d forbids here; 1 is enough", k.Yama)
 	}
 	if (p.net.onBehalf || p.net.bindOnBehalf) && k.GetFDProblem != "" {
-		lack("rules for addresses, net_deny_bind, and a policy_fn that judges connect or bind, need pidfd_getfd(2) (Linux 5.6) to make these calls on the command's behalf: %s", k.GetFDProblem)
+		lack("rules for addresses, net_deny_bind, port_remap, and a policy_fn that judges connect or bind, need pidfd_getfd(2) (Linux 5.6) to make these calls on the command's behalf: %s", k.GetFDProblem)
+	}
+	if p.net.remap && !k.Children {
+		lack("port_remap needs /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN, and a /proc that is mounted)")
 	}
 	if (p.maxMemory != nil || p.maxCPU != nil) && !k.Children {
 		lack("max_memory and max_cpu need /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN, and a /proc that is mounted)")

@@ -30,6 +30,8 @@ type netPlan struct {
 	// itself make none.
 	bindOnBehalf bool
 	bindDenied   bool // net_deny_bind says what bind is
+	portRemap    bool // as the policy says
+	remap        bool // … and TCP ports that may be bound are virtual ones
 }
 
 // bindEvent is the event of a TCP socket that is bound.
@@ -51,7 +53,9 @@ func (p *Policy) compileNet() netPlan {
 	if n.bindDenied = len(p.NetDenyBind) > 0; n.bindDenied {
 		n.bind = parseDeniedPorts(p.NetDenyBind, &none)
 	}
-	n.bindOnBehalf = !n.bind.empty() && (n.bindDenied || slices.Contains(p.events(), bindEvent))
+	n.portRemap = p.PortRemap
+	n.remap = p.PortRemap && !n.bind.empty()
+	n.bindOnBehalf = !n.bind.empty() && (n.remap || n.bindDenied || slices.Contains(p.events(), bindEvent))
 	n.tcp = n.some(netTCP) || !n.bind.empty()
 	n.udp, n.icmp = n.some(netUDP), n.some(netICMP)
 
@@ -66,7 +70,7 @@ func (p *Policy) compileNet() netPlan {
 		return !n.some(protocol) || byPort[protocol] && ports[protocol].any && !asked
 	}
 	n.datagrams = !free(netUDP) || !free(netICMP)
-	n.onBehalf = n.datagrams || n.some(netTCP) && (!byPort[netTCP] || asked)
+	n.onBehalf = n.datagrams || n.some(netTCP) && (!byPort[netTCP] || asked || n.remap)
 	if !n.onBehalf {
 		n.connect = ports[netTCP]
 	}
@@ -100,6 +104,9 @@ func (n *netPlan) traps() (calls []string) {
 	}
 	if n.bindOnBehalf {
 		calls = append(calls, bindEvent)
+	}
+	if n.remap {
+		calls = append(calls, "getsockname", "getpeername")
 	}
 	if n.datagrams {
 		calls = append(calls, "sendto", "sendmsg", "sendmmsg")

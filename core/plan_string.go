@@ -36,6 +36,7 @@ func (p *Plan) String() string {
 	line("no_randomize_memory", "%t", p.noRandomize)
 	line("network", "%v", &p.net)
 	line("net_allow_private_names", "%t", p.net.privateNames)
+	line("port_remap", "%t", p.net.portRemap)
 	line("tcp bind", "%v", p.net.bind)
 	line("allow_degraded", "%v", p.degradable)
 	line("disable", "%v", p.disabled)

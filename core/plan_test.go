@@ -54,6 +54,7 @@ no_randomize_memory: true
 network: in the kernel
   tcp: allow * ports 80,443
 net_allow_private_names: false
+port_remap: false
 tcp bind: 8000-8010
 allow_degraded: [fs-refer signal-scope]
 disable: [fs-ioctl-dev]
@@ -138,6 +139,11 @@ func TestTrapped(t *testing.T) {
 		{"judged binds", func(p *Policy) {
 			p.NetAllowBind, p.PolicyFn, p.PolicyEvents = []string{"80"}, allow, []string{"bind"}
 		}, []string{"bind", "listen", "setsockopt"}},
+		{"virtual ports", func(p *Policy) { p.NetAllowBind, p.PortRemap = []string{"*"}, true }, []string{"bind", "getpeername", "getsockname", "setsockopt"}},
+		{"virtual ports that are reached", func(p *Policy) {
+			p.NetAllow, p.NetAllowBind, p.PortRemap = []string{"tcp://:80"}, []string{"80"}, true
+		}, []string{"bind", "connect", "getpeername", "getsockname", "listen", "setsockopt"}},
+		{"virtual ports, none to bind", func(p *Policy) { p.PortRemap = true }, nil},
 		{"both", func(p *Policy) {
 			p.NetAllow, p.PolicyFn, p.PolicyEvents = []string{"tcp://:80"}, allow, []string{"connect", "execve"}
 		}, []string{"connect", "execve", "execveat", "listen", "setsockopt"}},

@@ -61,7 +61,10 @@ type Policy struct {
 	// each run, have addresses that are not of the public Internet. localhost may anyway.
 	NetAllowPrivateNames bool
 	// NetDenyBind are TCP ports that may not be bound, all others may; not with NetAllowBind.
-	NetDenyBind  []string
+	NetDenyBind []string
+	// PortRemap gives the sandbox TCP ports of its own: a port that is taken on the host can
+	// be bound all the same, and is another one there, see [Sandbox.Ports].
+	PortRemap    bool
 	NetAllowBind []string // N, "a,b", "lo-hi", "*"; port 0 is one that the kernel chooses
 
 	AllowDegraded []Protection // may be missing on the kernel that it runs on

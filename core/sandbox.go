@@ -304,6 +304,16 @@ func (s *Sandbox) PID() int { return int(s.pid.Load()) }
 // Name of the run.
 func (s *Sandbox) Name() string { return s.name }
 
+// Ports are the TCP ports that the command has bound, as it sees them, with those that they
+// are on the host, where these differ: see [Policy.PortRemap]. A socket that is closed takes
+// its port with it, and so does the end of the run.
+func (s *Sandbox) Ports() map[uint16]uint16 {
+	if s.network == nil || s.network.Remap == nil || s.isOver() {
+		return map[uint16]uint16{}
+	}
+	return s.network.Remap.Ports()
+}
+
 // Kill ends every task of the sandbox; already over is success.
 func (s *Sandbox) Kill() error { s.warden.Kill(); return nil }
 

@@ -19,14 +19,17 @@ import (
 func (s *Sandbox) handlers() map[int32]notify.Handler {
 	hs := map[int32]notify.Handler{}
 	s.refused = s.newDenialLog()
-	if s.plan.trapsListen {
-		listen := handler.NewListen(s.plan.mayListen, s.logf)
-		listen.Audit = s.refused
-		hs[unix.SYS_LISTEN] = listen.Handle
-	}
 	if s.plan.usesSockets() {
 		s.network = s.newNetwork()
 		hs[unix.SYS_SETSOCKOPT] = s.network.Setsockopt()
+	}
+	if s.plan.trapsListen {
+		listen := handler.NewListen(s.plan.mayListen, s.logf)
+		listen.Remap, listen.Audit = s.network.Remap, s.refused
+		hs[unix.SYS_LISTEN] = listen.Handle
+	}
+	if s.plan.net.remap {
+		hs[unix.SYS_GETSOCKNAME], hs[unix.SYS_GETPEERNAME] = s.network.Getsockname(), s.network.Getpeername()
 	}
 	if s.plan.net.onBehalf {
 		hs[unix.SYS_CONNECT] = s.network.Connect()
@@ -132,6 +135,9 @@ func (s *Sandbox) newNetwork() *handler.Net {
 	h.Asks = map[string]bool{bindEvent: s.plan.judges(bindEvent)}
 	for _, name := range netEvents {
 		h.Asks[name] = s.plan.judges(name)
+	}
+	if s.plan.net.remap {
+		h.Remap = handler.NewRemap(s.warden.PID())
 	}
 	h.Permits = func(p handler.Protocol, to netip.AddrPort, tid uint32) bool {
 		return s.permits(netProtocol(p), to, tid)

@@ -255,6 +255,9 @@ sandlock_builder_t *sandlock_sandbox_builder_net_allow_bind(sandlock_builder_t *
 /* TCP ports that may not be bound, all others may: "N", "a,b", "lo-hi". Not together with
  * net_allow_bind. */
 sandlock_builder_t *sandlock_sandbox_builder_net_deny_bind(sandlock_builder_t *b, const char *spec);
+/* TCP ports of the sandbox's own: one that may be bound and is taken on the host is bound
+ * all the same, and is another one there: sandlock_handle_port_mappings tells which. */
+sandlock_builder_t *sandlock_sandbox_builder_port_remap(sandlock_builder_t *b, bool v);
 
 /* Keep only PATH, HOME, USER, TERM and LANG of the host's environment. */
 sandlock_builder_t *sandlock_sandbox_builder_clean_env(sandlock_builder_t *b, bool v);
@@ -433,6 +436,11 @@ int sandlock_handle_step(sandlock_handle_t *h);
 int sandlock_start(sandlock_handle_t *h);
 /* Process id of the command, 0 if none. */
 int32_t sandlock_handle_pid(const sandlock_handle_t *h);
+/* The TCP ports that the command has bound and that are others on the host, as a JSON object
+ * {"bound":on the host,...}, while the sockets are open and the run is not over: owned by
+ * the caller, free with sandlock_string_free. NULL: there are none, or an error. It may be
+ * called at any time until the handle is freed, by any thread. */
+char *sandlock_handle_port_mappings(const sandlock_handle_t *h);
 /* Borrowed, valid until the handle is freed: a descriptor that is readable, for
  * poll(2), when the run is over; of handles that sandlock_create or sandlock_popen made.
  * -1 on error. */

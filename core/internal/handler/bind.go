@@ -43,6 +43,9 @@ func (h *Net) bind(c *netCall) (int64, unix.Errno) {
 	if !c.r.Valid() {
 		return 0, unix.EPERM
 	}
+	if p == TCP && h.Remap != nil {
+		return 0, h.Remap.bind(c, b)
+	}
 	return 0, errnoOrNone(sys.Bind(c.fd, b))
 }
 

@@ -42,6 +42,12 @@ func (h *Net) connect(c *netCall) (int64, unix.Errno) {
 			return 0, errno
 		}
 	}
+	if p == TCP && h.Remap != nil && a.family != unix.AF_UNSPEC {
+		defer h.Remap.connected(c.fd)
+		if port, listener := h.Remap.target(a.shown()); listener >= 0 {
+			return 0, h.dialOwn(c, a, port, listener)
+		}
+	}
 	return 0, h.dial(c, p, a)
 }
 

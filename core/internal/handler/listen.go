@@ -19,6 +19,7 @@ import (
 type Listen struct {
 	// MayListen reports whether a TCP port may be listened on.
 	MayListen func(port uint16) bool
+	Remap     *Remap // nil unless ports are virtual ones, which MayListen judges
 	Log       func(format string, args ...any)
 	// Audit, if not nil, is told of what is refused.
 	Audit audit.Log
@@ -97,6 +98,11 @@ func (h *Listen) bound(r *notify.Request, fd int) bool {
 		at = netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
 	default:
 		return false
+	}
+	if h.Remap != nil {
+		if port, ok := h.Remap.Bound(fd); ok {
+			at = netip.AddrPortFrom(at.Addr(), port)
+		}
 	}
 	if at.Port() != 0 && h.MayListen(at.Port()) {
 		return true

@@ -64,6 +64,9 @@ type Net struct {
 	// UnixJudged: the ruleset is asked about named unix sockets (Landlock ABI 9), as which
 	// nobody is when the supervisor connects.
 	UnixJudged bool
+	// Remap, if not nil, makes the TCP ports of the sandbox virtual ones. Rules and events
+	// are about these.
+	Remap *Remap
 	// Log takes a sentence for the user.
 	Log func(format string, args ...any)
 	// Audit, if not nil, is told of what is refused.

@@ -110,7 +110,7 @@ func (k *procKeeper) around(dir int, mounts []string, grant func(fd int, dir boo
 		return err
 	}
 	defer unix.Close(list)
-	names, err := readNames(list)
+	names, err := sys.ReadNames(list)
 	if err != nil {
 		return err
 	}
@@ -145,23 +145,6 @@ func (k *procKeeper) grantChild(dir int, name string, ways []string, grant func(
 		return k.around(fd, ways, grant)
 	default:
 		return grant(fd, kind == unix.S_IFDIR)
-	}
-}
-
-// readNames lists a directory without package os, see sys.ReadFile.
-func readNames(dir int) (names []string, err error) {
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := unix.ReadDirent(dir, buf)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
-			return nil, err
-		case n <= 0:
-			return names, nil
-		}
-		_, _, names = unix.ParseDirent(buf[:n], -1, names)
 	}
 }
 

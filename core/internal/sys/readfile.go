@@ -36,6 +36,23 @@ func ReadFile(path string, limit int) ([]byte, error) {
 	}
 }
 
+// ReadNames lists an open directory without package os, see [ReadFile].
+func ReadNames(dir int) (names []string, err error) {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := unix.ReadDirent(dir, buf)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return nil, err
+		case n <= 0:
+			return names, nil
+		}
+		_, _, names = unix.ParseDirent(buf[:n], -1, names)
+	}
+}
+
 // Retry repeats a call that a signal interrupted: on file systems that sleep interruptibly
 // (FUSE, NFS) any can be.
 func Retry(call func() error) error {

@@ -21,6 +21,21 @@ func addressed(call uintptr, fd int, address []byte) error {
 	return nil
 }
 
+// Getsockname and Getpeername are getsockname(2) and getpeername(2) with the bytes of the
+// address that the kernel has.
+func Getsockname(fd int) ([]byte, error) { return nameOf(unix.SYS_GETSOCKNAME, fd) }
+func Getpeername(fd int) ([]byte, error) { return nameOf(unix.SYS_GETPEERNAME, fd) }
+
+func nameOf(call uintptr, fd int) ([]byte, error) {
+	b := make([]byte, unix.SizeofSockaddrAny)
+	size := uint32(len(b))
+	_, _, e := unix.Syscall(call, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(unsafe.Pointer(&size)))
+	if e != 0 {
+		return nil, e
+	}
+	return b[:min(int(size), len(b))], nil
+}
+
 // Sendmsg is sendmsg(2) with the bytes of an address, which may be none, one buffer and
 // control data.
 func Sendmsg(fd int, address, data, control []byte, flags int) (int, error) {

@@ -100,6 +100,7 @@ _FUNCTIONS = {
     "sandlock_handle_step": (_int, [_pointer]),
     "sandlock_start": (_int, [_pointer]),
     "sandlock_handle_pid": (ctypes.c_int32, [_pointer]),
+    "sandlock_handle_port_mappings": (_pointer, [_pointer]),
     "sandlock_handle_pollfd": (_int, [_pointer]),
     "sandlock_handle_kill": (_int, [_pointer]),
     "sandlock_handle_expire": (_int, [_pointer]),

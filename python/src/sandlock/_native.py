@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import json
 import math
 import os
 import select
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 import weakref
-from typing import Any, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Optional, Sequence, Set, Tuple
 
 from . import _lib
 from .events import CATEGORIES, DENY, PolicyContext, PolicyFn, SyscallEvent, verdict
@@ -229,6 +230,10 @@ class Run(_Object):
 
     def call(self, name: str, *args: int) -> Any:
         return getattr(_lib.lib(), "sandlock_" + name)(self.pointer, *args)
+
+    def ports(self) -> Dict[int, int]:
+        text = _lib.take_string(self.call("handle_port_mappings"))
+        return {int(port): real for port, real in json.loads(text).items()} if text else {}
 
     def start(self) -> None:
         if self.call("start") != 0:

@@ -303,9 +303,11 @@ class Runs:
             raise RuntimeError("sandbox is not running")
 
     def ports(self) -> Dict[int, int]:
-        """The TCP ports of the command that are others on the host: none, as
-        ``port_remap`` is not built yet."""
-        return {}
+        """The TCP ports that the command has bound and that are others on the host, by what
+        they are inside: see ``port_remap``. None when nothing runs. It may come from any
+        thread."""
+        run = self._owned.run
+        return run.ports() if run is not None and run.live else {}
 
     @property
     def pid(self) -> Optional[int]:

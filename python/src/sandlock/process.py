@@ -94,9 +94,9 @@ class Running:
         return self.returncode
 
     def ports(self) -> Dict[int, int]:
-        """The TCP ports of the command that are others on the host: none, as
-        ``port_remap`` is not built yet."""
-        return {}
+        """The TCP ports that the command has bound and that are others on the host, by what
+        they are inside: see ``port_remap``. Empty once it is over."""
+        return self._run.ports() if self._run.live else {}
 
     def _descriptor(self) -> int:
         return int(self._run.call("handle_pollfd"))

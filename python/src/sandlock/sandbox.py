@@ -101,7 +101,8 @@ class Sandbox(Runs):
     """TCP ports that may not be bound, all others may. Not together with
     ``net_allow_bind``."""
     port_remap: bool = False
-    """Not built yet."""
+    """TCP ports of the sandbox's own: one that may be bound and is taken on the host is bound
+    all the same, and is another one there; ``ports()`` tells which."""
     http_allow: Sequence[str] = ()
     """Not built yet."""
     http_deny: Sequence[str] = ()

@@ -70,6 +70,7 @@ static void bad_builder(sandlock_builder_t *b)
 	BAD(b, sandlock_sandbox_builder_net_allow_bind(b, "80") == b);
 	BAD(b, sandlock_sandbox_builder_net_deny_bind(b, "80") == b);
 	BAD(b, sandlock_sandbox_builder_net_allow_private_names(b, true) == b);
+	BAD(b, sandlock_sandbox_builder_port_remap(b, true) == b);
 	BAD(b, sandlock_sandbox_builder_clean_env(b, true) == b);
 	BAD(b, sandlock_sandbox_builder_env_var(b, "A", "b") == b);
 	BAD(b, sandlock_sandbox_builder_max_open_files(b, 10) == b);
@@ -138,6 +139,7 @@ static void bad_run(sandlock_handle_t *h)
 	BAD(h, sandlock_handle_step(h) == -1);
 	BAD(h, sandlock_start(h) == -1);
 	BAD(h, sandlock_handle_pid(h) == 0);
+	BAD(h, sandlock_handle_port_mappings(h) == NULL);
 	BAD(h, sandlock_handle_pollfd(h) == -1);
 	BAD(h, sandlock_handle_kill(h) == -1);
 	BAD(h, sandlock_handle_expire(h) == -1);

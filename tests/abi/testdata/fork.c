@@ -138,7 +138,7 @@ static void all_fail(void)
 	CHECK(sandlock_pipeline_run(NULL, 0) == NULL && sandlock_gather_run(NULL, 0) == NULL);
 	CHECK(sandlock_popen(plain, NULL, argv, 1, 0, 0, 0, NULL, NULL, NULL) == NULL);
 	CHECK(sandlock_handle_signal(parked, 0) == -1 && sandlock_handle_execfd(parked) == -1 && sandlock_handle_executed(parked) == -1);
-	CHECK(sandlock_start(parked) == -1 && sandlock_handle_pid(parked) == 0 && sandlock_handle_pollfd(parked) == -1);
+	CHECK(sandlock_start(parked) == -1 && sandlock_handle_pid(parked) == 0 && sandlock_handle_pollfd(parked) == -1 && sandlock_handle_port_mappings(parked) == NULL);
 	CHECK(sandlock_handle_kill(parked) == -1 && sandlock_handle_pause(parked) == -1 && sandlock_handle_resume(parked) == -1);
 	CHECK(sandlock_handle_stepfd(fed) == -1 && sandlock_handle_step(fed) == -1);
 	CHECK(sandlock_handle_wait(fed) == NULL && sandlock_handle_wait_timeout(fed, 1) == NULL);

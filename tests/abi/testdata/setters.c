@@ -54,6 +54,7 @@ int main(void)
 	SAME("{\"net_allow_bind\": [\"8000-8002\"]}", net_allow_bind, "8000-8002");
 	SAME("{\"net_deny\": [\"private\"]}", net_deny, "private");
 	SAME("{\"net_allow_private_names\": true}", net_allow_private_names, true);
+	SAME("{\"port_remap\": true}", port_remap, true);
 	SAME("{\"clean_env\": true}", clean_env, true);
 	SAME("{\"env\": {\"KEY\": \"value\"}}", env_var, "KEY", "value");
 	SAME("{\"max_processes\": 7}", max_processes, 7);
