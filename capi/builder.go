@@ -168,6 +168,8 @@ func goBuilderNumber(p *C.sandlock_builder_t, field C.int, value C.uint64_t) *C.
 			policy.Disable = append(policy.Disable, core.Protection(v))
 		case C.FIELD_RECORD_EXECS:
 			policy.RecordExecs = v != 0
+		case C.FIELD_RECORD_DENIALS:
+			policy.RecordDenials = v != 0
 		case C.FIELD_ARGV_SAFETY:
 			policy.ArgvSafety = core.ArgvSafety(int32(v))
 		case C.FIELD_POLICY_TIMEOUT:

@@ -68,6 +68,7 @@ NUMBER_SETTER(term_grace, uint64_t, FIELD_TERM_GRACE)
 NUMBER_SETTER(policy_timeout, uint64_t, FIELD_POLICY_TIMEOUT)
 NUMBER_SETTER(argv_safety, int, FIELD_ARGV_SAFETY)
 NUMBER_SETTER(record_execs, bool, FIELD_RECORD_EXECS)
+NUMBER_SETTER(record_denials, bool, FIELD_RECORD_DENIALS)
 
 API sandlock_builder_t *sandlock_sandbox_builder_env_var(sandlock_builder_t *b, const char *key, const char *value)
 {

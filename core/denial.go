@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -143,6 +144,9 @@ func (l *denialLog) describe(key denialKey, x audit.Refusal) Denial {
 	}
 	grant := func(field, what string) {
 		d.Rule, d.Value = field, cmp.Or(x.Grant, x.Path)
+		if rest, ok := strings.CutPrefix(d.Value, "/proc/"); ok && rest[0] >= '0' && rest[0] <= '9' {
+			d.Value = "/proc" // a process has another number the next time
+		}
 		d.Why = what
 	}
 	switch x.By {
@@ -181,8 +185,10 @@ func (l *denialLog) describe(key denialKey, x audit.Refusal) Denial {
 		d.Rule, d.Why = "argv_safety", "its arguments could not be judged: the log says why"
 	case audit.ByCount:
 		d.Rule, d.Why = "max_processes", fmt.Sprintf("there were as many processes as there may be: %d", *l.plan.maxProcesses)
+	case audit.BySocket:
+		d.Rule, d.Why = "net_allow", "no rule lets anything be reached that takes such a socket"
 	case audit.ByFilter:
-		d.Why = "the system call is not allowed with these arguments"
+		l.describeCall(&d)
 	}
 	return d
 }
@@ -232,4 +238,12 @@ func (s *Sandbox) fillDenials(to *Result) {
 		log.Refused(nil, audit.Refusal{Syscall: "fork", Errno: unix.EAGAIN, By: audit.ByCount})
 	}
 	log.fill(to)
+}
+
+// Denials are those of the result, or of a command that could not be run, and nil before the
+// run is over.
+func (s *Sandbox) Denials() []Denial {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.told
 }

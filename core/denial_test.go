@@ -237,3 +237,78 @@ func TestDenialJSON(t *testing.T) {
 		t.Errorf("%q", d.JSON())
 	}
 }
+
+// What the kernel would refuse by itself is told where that is asked for, and refused alike.
+func TestRecordDenials(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"secret", "program"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mode := filepath.Join(dir, "mode")
+	if err := os.WriteFile(mode, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	port := l.Addr().(*net.TCPAddr).Port
+	script := fmt.Sprintf(`
+		exec 2>&1
+		: < "$1"/secret
+		"$1"/program
+		"$1"/mode
+		: > /dev/tcp/127.0.0.1/%d
+		exec /usr/bin/python3 -S -c '
+import ctypes, os, socket
+def attempt(name, call, *args):
+    try:
+        call(*args)
+        print(name, "is done")
+    except OSError as e:
+        print(name, e.strerror)
+attempt("bind", socket.socket().bind, ("127.0.0.1", 8125))
+attempt("udp", socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
+attempt("vsock", socket.socket, socket.AF_VSOCK)
+attempt("chmod", os.chmod, "/usr", 0o700)
+attempt("sethostname", socket.sethostname, "x")
+def ipc():
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.shmget(0, 1, 0) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+attempt("ipc", ipc)
+'`, port)
+	policy := func(record bool) *Policy {
+		p := NewPolicy()
+		p.RecordDenials = record
+		p.NetAllow, p.NetAllowBind = []string{"tcp://*:1"}, []string{"8126"}
+		return p
+	}
+	without := denialsOf(t, policy(false), script, dir)
+	with := denialsOf(t, policy(true), script, dir)
+	if string(with.Stdout) != string(without.Stdout) || strings.Contains(string(with.Stdout), "is done") {
+		t.Errorf("recorded\n%s\nand not\n%s", with.Stdout, without.Stdout)
+	}
+	if len(without.Denials) != 0 {
+		t.Errorf("not asked for: %s", without.DenialsJSON())
+	}
+	for _, want := range []struct{ calls, path, rule, value string }{
+		{"openat|open", filepath.Join(dir, "secret"), "fs_readable", filepath.Join(dir, "secret")},
+		{"execve", filepath.Join(dir, "program"), "fs_readable", filepath.Join(dir, "program")},
+		{"connect", "", "net_allow", fmt.Sprintf("tcp://127.0.0.1:%d", port)},
+		{"bind", "", "net_allow_bind", "8125"},
+		{"socket", "", "net_allow", ""},
+		{"chmod", "", "fs_writable", ""},
+		{"sethostname", "", "", ""},
+		{"shmget", "", "extra_allow_syscalls", "shmget"},
+	} {
+		d := only(t, with, want.calls, func(d *Denial) bool { return d.Path == want.path && (d.Syscall != "socket" || d.Protocol == "udp") })
+		if d.Rule != want.rule || d.Value != want.value || d.Why == "" || d.PID == 0 || d.Command == "" {
+			t.Errorf("%s: %+v", want.calls, d)
+		}
+	}
+	only(t, with, "execve", func(d *Denial) bool { return d.Path == mode && d.Rule == "" && strings.Contains(d.Why, "permissions") })
+}

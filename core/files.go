@@ -16,9 +16,10 @@ import (
 const fileEvent = "openat"
 
 // judgesFiles reports whether the policy can't do without the supervisor at each call that
-// takes a path: something is denied from the start, or a PolicyFn is asked about opens.
+// takes a path: something is denied from the start, a PolicyFn is asked about opens, or what is
+// refused is to be recorded.
 func (p *Policy) judgesFiles() bool {
-	return len(p.FSDenied) > 0 || slices.Contains(p.events(), fileEvent)
+	return len(p.FSDenied) > 0 || p.RecordDenials || slices.Contains(p.events(), fileEvent)
 }
 
 // mayDenyLater reports whether a PolicyFn can deny paths, so that those calls are trapped
@@ -33,7 +34,11 @@ func (p *Policy) checkFiles(f *faults) {
 		return
 	}
 	field, value := "fs_denied", shownPaths(p.FSDenied)
-	if len(p.FSDenied) == 0 {
+	switch {
+	case len(p.FSDenied) > 0:
+	case p.RecordDenials:
+		field, value = "record_denials", "true"
+	default:
 		field, value = "policy_events", quote(fileEvent)
 	}
 	switch {
@@ -140,7 +145,7 @@ func (s *Sandbox) fileHandlers(hs map[int32]notify.Handler) {
 	if len(names) == 0 {
 		return
 	}
-	s.files = &handler.Files{Audit: s.refused, Broker: s.broker, Denials: s.denials, Timeout: s.verdicts.tick(), Log: s.logf, Watched: s.plan.judgesFiles}
+	s.files = &handler.Files{Audit: s.refused, Record: s.plan.recordDenials, Broker: s.broker, Denials: s.denials, Timeout: s.verdicts.tick(), Log: s.logf, Watched: s.plan.judgesFiles}
 	if s.plan.judges(fileEvent) {
 		s.files.Judge = s.judgeOpen
 	}

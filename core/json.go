@@ -114,6 +114,7 @@ var jsonFields = map[string]func(p *Policy, f *jsonField){
 	"policy_events":  func(p *Policy, f *jsonField) { f.strings(&p.PolicyEvents) },
 	"policy_timeout": func(p *Policy, f *jsonField) { f.seconds(&p.PolicyTimeout, DefaultPolicyTimeout, "0 waits for ever") },
 	"record_execs":   func(p *Policy, f *jsonField) { f.boolean(&p.RecordExecs) },
+	"record_denials": func(p *Policy, f *jsonField) { f.boolean(&p.RecordDenials) },
 	"argv_safety":    func(p *Policy, f *jsonField) { f.argvSafety(&p.ArgvSafety) },
 }
 

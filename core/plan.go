@@ -27,13 +27,16 @@ type Plan struct {
 	needsFiles       bool     // … from the start, and not only if a path is denied later
 	fsDenied         []string // paths
 	fsExecutable     bool     // fs_executable says what may be executed
+	deniedSyscalls   []string // extra_deny_syscalls
 
 	policyFn      PolicyFunc
 	events        []string      // what policyFn is asked about, sorted
 	policyTimeout time.Duration // of one verdict; 0 waits for ever
 	recordExecs   bool
-	argvWeak      bool // an exec that can't be protected is judged without its argv
-	argvOpen      bool // … which none can be under this policy
+	recordDenials bool
+	refusals      *bpf.Refusals // of the program; nil: it refuses by itself
+	argvWeak      bool          // an exec that can't be protected is judged without its argv
+	argvOpen      bool          // … which none can be under this policy
 
 	net       netPlan
 	marksOpen bool // a process may change the limits that marks are
@@ -81,6 +84,7 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 		events:        slices.Clone(p.events()),
 		policyTimeout: p.PolicyTimeout,
 		recordExecs:   p.RecordExecs,
+		recordDenials: p.RecordDenials,
 		argvWeak:      p.ArgvSafety == ArgvLandlock,
 		argvOpen:      p.argvOpen(),
 		net:           p.compileNet(),
@@ -102,6 +106,7 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 	plan.maxCPU, plan.numCPUs = copied(p.MaxCPU), copied(p.NumCPUs)
 	plan.termGrace = p.TermGrace
 	plan.maxOpenFiles = copied(p.MaxOpenFiles)
+	plan.deniedSyscalls = slices.Clone(p.ExtraDenySyscalls)
 	plan.needsFiles, plan.fsDenied, plan.fsExecutable = p.judgesFiles(), slices.Clone(p.FSDenied), p.FSExecutable != nil
 	plan.judgesFiles = plan.needsFiles || p.mayDenyLater(k)
 	plan.guardsAttributes = p.guardsAttributes(k)
@@ -184,7 +189,10 @@ func (p *Plan) compileFilter(policy *Policy) error {
 	if err != nil {
 		return fmt.Errorf("BUG(sandlock): a valid policy does not compile, please report: %w", err)
 	}
-	return nil
+	if p.recordDenials {
+		p.filter, p.refusals, err = p.filter.Reporting()
+	}
+	return err
 }
 
 // usesSockets reports whether the supervisor takes sockets of the sandbox.

@@ -44,7 +44,7 @@ func (p *Plan) check(k Kernel) error {
 		}
 	}
 	if p.judgesFiles {
-		const what = "a denied path, and a policy_fn that is asked about opens, need "
+		const what = "a denied path, a policy_fn that is asked about opens, and record_denials need "
 		switch {
 		case k.UserNotification && !k.WaitKillableRecv:
 			lack(what + "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (Linux 5.19): before it a call that is carried out for its caller can be interrupted when it is done")

@@ -71,6 +71,9 @@ func (p *Policy) compileNet() netPlan {
 	}
 	n.datagrams = !free(netUDP) || !free(netICMP)
 	n.onBehalf = n.datagrams || n.some(netTCP) && (!byPort[netTCP] || asked || n.remap)
+	if p.RecordDenials && n.tcp {
+		n.onBehalf, n.bindOnBehalf = true, true
+	}
 	if !n.onBehalf {
 		n.connect = ports[netTCP]
 	}

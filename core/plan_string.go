@@ -48,6 +48,9 @@ func (p *Plan) String() string {
 		line("record_execs", "%t", p.recordExecs)
 		line("argv_safety", "%s", orElse(p.argvWeak, "landlock", "strict"))
 	}
+	if p.recordDenials {
+		line("record_denials", "true")
+	}
 	for _, path := range p.fsDenied {
 		fmt.Fprintf(&b, "fs_denied %s\n", quote(path))
 	}

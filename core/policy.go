@@ -74,7 +74,11 @@ type Policy struct {
 	PolicyEvents  []string      // which syscalls PolicyFn is asked about; nil is all that are built, empty is none
 	PolicyTimeout time.Duration // a verdict that has not come by then is a denial; 0 waits for ever
 	RecordExecs   bool          // keep what becomes of each exec that PolicyFn is asked about in Result.Execs
-	ArgvSafety    ArgvSafety    // what becomes of an exec whose argv can't be protected
+	// RecordDenials has Result.Denials hold what the kernel would refuse by itself, too: the
+	// library carries out, or looks at first, each call that takes a path, connect and bind of
+	// TCP, and what the system call filter refuses.
+	RecordDenials bool
+	ArgvSafety    ArgvSafety // what becomes of an exec whose argv can't be protected
 }
 
 // ArgvSafety says what becomes of an exec that PolicyFn judges and whose arguments can't

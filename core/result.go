@@ -35,8 +35,8 @@ type Result struct {
 	Audit          []Event
 	RecordsDropped int
 
-	// Denials are what the sandbox was refused, of what the library decides or sees, in the
-	// order of their first. They end after 1,000 or 1 MiB of names; DenialsDropped counts the
+	// Denials are what the sandbox was refused, of what the library decides or sees, or with
+	// Policy.RecordDenials the kernel, in the order of their first. They end after 1,000 or 1 MiB of names; DenialsDropped counts the
 	// calls beyond that.
 	Denials        []Denial
 	DenialsDropped uint64

@@ -63,6 +63,7 @@ type Sandbox struct {
 	done    int       // eventfd: readable when a background run is over, -1 otherwise
 	epoll   int       // readable when a stepped run can go on, -1 otherwise
 	over    bool
+	told    []Denial
 	result  *Result
 	err     error
 	closed  bool
@@ -434,15 +435,18 @@ func (s *Sandbox) finish(r *Result, err error) {
 	if r != nil && s.records != nil {
 		s.records.fill(r)
 	}
-	if r != nil {
-		s.fillDenials(r)
+	told := r
+	if told == nil {
+		told = &Result{}
 	}
+	s.fillDenials(told)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r != nil {
 		r.Log = s.log
 	}
 	s.over, s.result, s.err = true, r, err
+	s.told = told.Denials
 	s.pid.Store(0) // the kernel may give it to somebody else now
 	if s.done >= 0 {
 		var one [8]byte

@@ -64,6 +64,9 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 		}
 	}
 	s.fileHandlers(hs)
+	if s.plan.refusals != nil {
+		s.reportFilter(hs)
+	}
 	return hs
 }
 

@@ -325,6 +325,11 @@ sandlock_builder_t *sandlock_sandbox_builder_policy_timeout(sandlock_builder_t *
 sandlock_builder_t *sandlock_sandbox_builder_term_grace(sandlock_builder_t *b, uint64_t ms);
 /* Keeps what becomes of each exec that the callback is asked about: sandlock_result_execs. */
 sandlock_builder_t *sandlock_sandbox_builder_record_execs(sandlock_builder_t *b, bool v);
+/* Has sandlock_result_denials hold what the kernel would refuse by itself, too: the library
+ * carries out, or looks at first, each call that takes a path, connect and bind of TCP, each
+ * exec, and what the system call filter refuses. That takes its time (docs/denials.md), and
+ * what policies with fs_deny and rules for addresses take. What is refused stays the same. */
+sandlock_builder_t *sandlock_sandbox_builder_record_denials(sandlock_builder_t *b, bool v);
 /* What becomes of an exec that the callback judges and whose arguments can't be kept
  * from changing afterwards: tracing is refused, or the policy allows the group debug or
  * writing beneath /proc. SANDLOCK_ARGV_STRICT, the default: it fails with EPERM, and
@@ -566,7 +571,8 @@ const char *sandlock_result_log(const sandlock_result_t *r);
 const char *sandlock_result_execs(const sandlock_result_t *r);
 const char *sandlock_result_audit(const sandlock_result_t *r);
 /* What the sandbox was refused, of what the library decides or sees, in the order of their
- * first: what Landlock and the seccomp program refuse by themselves is not among it. A JSON
+ * first: what Landlock and the seccomp program refuse by themselves is among it only with
+ * sandlock_sandbox_builder_record_denials. A JSON
  * list of objects; what is not known is null:
  *   time        of the first, in seconds since 1970
  *   syscall     what was called; "fork" is whatever makes processes

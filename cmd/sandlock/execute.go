@@ -36,7 +36,7 @@ func (o *runOptions) execute(plan *core.Plan, cmd core.Command, info runInfo, na
 	case o.pty:
 		var err error
 		if terminal, err = newFront(); err != nil {
-			return o.status.failed(err)
+			return o.status.failed(err).Code
 		}
 		cmd.Terminal, cmd.Files = true, []core.File{{FD: terminal.slave, As: 0}, {FD: terminal.slave, As: 1}, {FD: terminal.slave, As: 2}}
 	default:
@@ -61,14 +61,16 @@ func (o *runOptions) execute(plan *core.Plan, cmd core.Command, info runInfo, na
 	var taken errNameTaken
 	if name != "" {
 		if err := list(name, true); errors.As(err, &taken) {
-			return o.status.failed(err)
+			return o.status.failed(err).Code
 		}
 	}
 	defer func() { listed.close() }()
 	started := time.Now()
 	var err error
 	if r.sandbox, err = plan.Spawn(cmd); err != nil {
-		return o.status.failed(err)
+		st := o.status.failed(err)
+		o.audit.write(info, st, nil, say)
+		return st.Code
 	}
 	listed.started(r.sandbox)
 	if atTerminal {
@@ -92,12 +94,14 @@ func (o *runOptions) execute(plan *core.Plan, cmd core.Command, info runInfo, na
 	if terminal != nil {
 		terminal.end(r.killed)
 	}
-	code := 0
+	var st status
 	if err != nil {
-		code = o.status.failed(err)
+		st = o.status.failed(err)
 	} else {
-		code = o.status.over(result)
+		st = o.status.over(result)
 	}
+	o.audit.write(info, st, r.sandbox.Denials(), say)
+	code := st.Code
 	if !r.attended {
 		return code
 	}

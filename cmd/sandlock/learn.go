@@ -19,6 +19,7 @@ type learning struct {
 	mu       sync.Mutex // guards what follows
 	used     map[string]core.Access
 	connects map[string]bool // rules of net_allow
+	binds    map[string]bool // ports of net_allow_bind
 }
 
 func (l *learning) saw(a core.Access) {
@@ -33,9 +34,12 @@ func (l *learning) saw(a core.Access) {
 }
 
 func (l *learning) judge(e *core.Event, _ *core.Context) core.Verdict {
-	if e.Category == core.CategoryNetwork && e.Port != 0 {
-		l.mu.Lock()
-		defer l.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case e.Syscall == "bind":
+		l.binds[strconv.Itoa(int(e.Port))] = true // 0 is one of the kernel's choice
+	case e.Category == core.CategoryNetwork && e.Port != 0:
 		scheme := "" // of a connect, TCP and UDP
 		if e.Syscall != "connect" {
 			scheme = "udp://"
@@ -84,7 +88,7 @@ func learnCommand(args []string) int {
 	if err != nil {
 		return fail(err)
 	}
-	l := &learning{used: map[string]core.Access{}, connects: map[string]bool{}}
+	l := &learning{used: map[string]core.Access{}, connects: map[string]bool{}, binds: map[string]bool{}}
 	plan, err := l.policy(where.pwd).Compile()
 	if err != nil {
 		return fail(err)
@@ -108,7 +112,7 @@ func (l *learning) policy(pwd string) *core.Policy {
 	p.NetAllow, p.NetAllowBind = []string{"*"}, []string{"*"}
 	p.MaxProcesses = nil
 	p.Env = map[string]string{"TMPDIR": pwd}
-	p.PolicyFn, p.PolicyEvents = l.judge, []string{"openat", "connect", "sendto", "sendmsg", "sendmmsg"}
+	p.PolicyFn, p.PolicyEvents = l.judge, []string{"openat", "bind", "connect", "sendto", "sendmsg", "sendmmsg"}
 	return p
 }
 
@@ -128,7 +132,10 @@ const learnedHeader = "# Written by sandlock learn: look it through before you t
 // learnedProfile is what learn writes, and reads again to merge.
 type learnedProfile struct {
 	Filesystem struct{ Read, Write []string }
-	Network    struct{ Allow []string }
+	Network    struct {
+		Allow     []string
+		AllowBind []string `toml:"allow_bind"`
+	}
 }
 
 func readLearned(path string, merge bool) (p learnedProfile, err error) {

@@ -37,9 +37,11 @@ func (l *learning) profile(where places, before learnedProfile, argv []string) s
 	b.WriteString("\n[filesystem]\n")
 	writeList(&b, "read", merged(before.Filesystem.Read, where.spell(read)))
 	writeList(&b, "write", merged(before.Filesystem.Write, where.spell(write)))
-	if allow := merged(before.Network.Allow, slices.Sorted(maps.Keys(l.connects))); len(allow) > 0 {
+	allow, bind := merged(before.Network.Allow, slices.Sorted(maps.Keys(l.connects))), merged(before.Network.AllowBind, slices.Sorted(maps.Keys(l.binds)))
+	if len(allow)+len(bind) > 0 {
 		b.WriteString("\n[network]\n")
 		writeList(&b, "allow", allow)
+		writeList(&b, "allow_bind", bind)
 	}
 	b.WriteString("\n[program.env]\nTMPDIR = \"${PWD}\"\n\n[limits]\nprocesses = 512\n")
 	if len(notes) > 0 {

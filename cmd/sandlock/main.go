@@ -32,6 +32,7 @@ func commands() []command {
 	return []command{
 		{"run", "[FLAGS] [--] COMMAND…", "run a command in a sandbox", runCommand},
 		{"learn", "-o FILE|NAME [FLAGS] [--] COMMAND…", "run a command without a sandbox's rules, write a profile of what it does", learnCommand},
+		{"why", "[FILE]", "what the last run was refused, and what would allow it", whyCommand},
 		{"check", "[--json]", "what this kernel offers, and what it lacks", checkCommand},
 		{"profile", "list | show NAME | delete NAME", "the profiles that there are", profileCommand},
 		{"ps", "[--json]", "the running sandboxes", psCommand},

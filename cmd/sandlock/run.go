@@ -21,6 +21,7 @@ type runOptions struct {
 	explain     bool
 	control     bool
 	status      statusSink
+	audit       auditSink
 }
 
 func set(to *bool) func(string) error {
@@ -46,6 +47,7 @@ func (o *runOptions) options() []option {
 		{long: "control-socket", help: "be found by ps, inspect, kill and top; =false is not", set: set(&o.control)},
 		{long: "json", help: "the result as JSON, on stderr or --status-fd", set: set(&o.status.wanted)},
 		{long: "status-fd", arg: "FD", help: "… on that descriptor", set: o.status.open},
+		{long: "audit", arg: "FILE", help: "write there what it is refused, by the kernel too, a line of JSON each", set: o.audit.open},
 		{long: "user", arg: "UID:GID", help: "the ids that it sees itself under", set: o.settings.addUser},
 		helpOption(),
 	}
@@ -86,26 +88,28 @@ func runCommand(args []string) int {
 		err = usageError("no command: sandlock run [FLAGS] [--] COMMAND…")
 	}
 	if err != nil {
-		return o.status.failed(err)
+		return o.status.failed(err).Code
 	}
 	all := settings{}
 	var create []located
 	for _, name := range o.profiles {
 		profile, dirs, err := loadProfile(name)
 		if err != nil {
-			return o.status.failed(err)
+			return o.status.failed(err).Code
 		}
 		all.merge(profile)
 		create = append(create, dirs...)
 	}
 	all.merge(o.settings)
 	policy, err := all.policy()
+	o.audit.keep = o.control
 	if err != nil {
-		return o.status.failed(err)
+		return o.status.failed(err).Code
 	}
+	policy.RecordDenials = o.audit.wanted
 	plan, err := policy.Compile()
 	if err != nil {
-		return o.status.failed(err)
+		return o.status.failed(err).Code
 	}
 	if o.explain {
 		if o.status.wanted {
@@ -116,7 +120,7 @@ func runCommand(args []string) int {
 		return 0
 	}
 	if err := createDirectories(create); err != nil {
-		return o.status.failed(err)
+		return o.status.failed(err).Code
 	}
 	info := runInfo{PID: os.Getpid(), Started: time.Now(), Command: argv, Policy: []byte(all.withoutSecrets().document())}
 	return o.execute(plan, core.Command{Argv: argv}, info, policy.Name)

@@ -78,8 +78,8 @@ func (s *statusSink) write(st status) {
 	}
 }
 
-// failed tells of a command that has not run.
-func (s *statusSink) failed(err error) int {
+// failed tells of a command that has not run. What it returns has the hint besides.
+func (s *statusSink) failed(err error) status {
 	code := exitFailure
 	text := err.Error()
 	var start *core.StartError
@@ -93,12 +93,14 @@ func (s *statusSink) failed(err error) int {
 		}
 	}
 	say(text)
-	s.write(status{Reason: "error", Code: code, Error: err.Error()})
-	return code
+	st := status{Reason: "error", Code: code, Error: err.Error()}
+	s.write(st)
+	st.Error = text
+	return st
 }
 
 // over tells of a command that has run.
-func (s *statusSink) over(r *core.Result) int {
+func (s *statusSink) over(r *core.Result) status {
 	st := status{
 		Error: r.Error, Log: append(s.notes, r.Log...), Limits: r.Limits.Names(),
 		WallSeconds: r.WallTime.Seconds(), UserSeconds: r.UserTime.Seconds(), SystemSeconds: r.SystemTime.Seconds(),
@@ -122,5 +124,5 @@ func (s *statusSink) over(r *core.Result) int {
 		say(r.Error)
 	}
 	s.write(st)
-	return st.Code
+	return st
 }

@@ -84,3 +84,19 @@ for port in range(1, 3001):
     assert r.success, r
     assert len(r.denials) == 1000
     assert sum(d.count for d in r.denials) + r.denials_dropped == 6000
+
+
+def test_what_the_kernel_refuses(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("told")
+    box = Sandbox(fs_readable=[*SYSTEM, "/dev/null"])
+    command = ["sh", "-c", 'cat "$0"; mkdir "$1/new"', str(secret), str(tmp_path)]
+    assert not box.run(command).denials
+    box.record_denials = True
+    r = box.run(command)
+    assert not r.stdout and {(d.path, d.rule, d.value) for d in r.denials} >= {
+        (str(secret), "fs_readable", str(secret)),
+        (str(tmp_path / "new"), "fs_writable", str(tmp_path)),
+    }
+    box.fs_readable = [*box.fs_readable, secret]
+    assert box.run(command).stdout == b"told"

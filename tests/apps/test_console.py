@@ -99,7 +99,7 @@ def table() -> Dict[str, Tuple[str, str]]:
 def test_flags_are_documented() -> None:
     told = subprocess.run([TOOL, "run", "--help"], check=True, stdout=subprocess.PIPE, text=True).stdout
     flags = set(re.findall(r"^  (?:-\w, |    )(--[\w-]+)", told, re.M))
-    own = {"--pty", "--control-socket", "--profile", "--interactive", "--timeout", "--explain", "--json", "--status-fd", "--help"}
+    own = {"--audit", "--pty", "--control-socket", "--profile", "--interactive", "--timeout", "--explain", "--json", "--status-fd", "--help"}
     documented = {flag for flags, _ in table().values() for flag in re.findall(r"--[\w-]+", flags)}
     assert documented == flags - own
     text = (ROOT / "docs/tool.md").read_text()

@@ -37,6 +37,7 @@ const (
 	ByVerdict             // the policy function
 	ByCheck               // what was judged has changed, or can't be kept from changing
 	ByFilter              // the system call, or what it was called with
+	BySocket              // no rule of the network needs such a socket
 	ByCount               // there are as many processes as there may be
 )
 

@@ -34,6 +34,16 @@ func expand(entry string) []string {
 	return nil
 }
 
+// Groups are those that a syscall is in.
+func Groups(name string) (list []string) {
+	for _, g := range groups {
+		if slices.Contains(g.members, name) {
+			list = append(list, g.name)
+		}
+	}
+	return list
+}
+
 func expandAll(entries []string) map[string]bool {
 	set := make(map[string]bool)
 	for _, entry := range entries {

@@ -25,6 +25,8 @@ type Files struct {
 	Log     func(format string, args ...any)
 	// Audit, if not nil, is told of what is refused.
 	Audit audit.Log
+	// Record: every call is carried out, so that it is told of what the kernel would refuse.
+	Record bool
 	// Watched: CredentialCalls are trapped, and come to Change.
 	Watched bool
 
@@ -96,7 +98,7 @@ func (f *Files) Handler(name string) notify.Handler {
 	}
 	judged := openCalls[name] && f.Judge != nil
 	_, attributes := attributeCalls[name]
-	always := judged || attributes && f.Broker.Writable != nil || f.Broker.Observe != nil
+	always := judged || attributes && f.Broker.Writable != nil || f.Broker.Observe != nil || f.Record
 	return func(r *notify.Request) {
 		// Nothing is decided here, so the memory does not matter.
 		if !always && !f.Denials.Any() {

@@ -46,7 +46,7 @@ func (f *Files) State() any { return f.Denials.State() }
 
 // Before is that of [ExecGuard].
 func (f *Files) Before(r *notify.Request) unix.Errno {
-	if !f.Denials.Any() {
+	if !f.Denials.Any() && !f.Record {
 		return 0
 	}
 	task, err := broker.ReadTask(statusOf(r.TID))

@@ -37,8 +37,8 @@ class Result:
     ``record_execs`` was set; ``audit`` holds the events that it answered with "audit".
     Both end after 10,000 entries or 16 MiB of arguments.
 
-    ``denials`` are what the sandbox was refused, of what the library decides or sees: not
-    what Landlock and the seccomp program refuse by themselves. They end after 1,000 or 1 MiB
+    ``denials`` are what the sandbox was refused, of what the library decides or sees: what
+    Landlock and the seccomp program refuse by themselves only with ``record_denials``. They end after 1,000 or 1 MiB
     of names; ``denials_dropped`` is how many calls were refused beyond that.
 
     ``user_time`` and ``system_time`` are the seconds of CPU that the tasks took which were

@@ -204,6 +204,10 @@ class Sandbox(Runs):
     record_execs: bool = False
     """Keep each exec that ``policy_fn`` is asked about, and what became of it, in
     ``Result.execs``."""
+    record_denials: bool = False
+    """Whether ``Result.denials`` holds what the kernel would refuse by itself, too: the library
+    carries out, or looks at first, each call that takes a path, connect and bind of TCP, each
+    exec, and what the system call filter refuses, which takes its time."""
     argv_safety: str = "strict"
     """What becomes of an exec that ``policy_fn`` judges and whose arguments can't be kept
     from changing afterwards: tracing is refused, or the policy allows the group ``debug``

@@ -95,6 +95,7 @@ static void bad_builder(sandlock_builder_t *b)
 	BAD(b, sandlock_sandbox_builder_term_grace(b, 10) == b);
 	BAD(b, sandlock_sandbox_builder_argv_safety(b, 1) == b);
 	BAD(b, sandlock_sandbox_builder_record_execs(b, true) == b);
+	BAD(b, sandlock_sandbox_builder_record_denials(b, true) == b);
 	BAD(b, sandlock_sandbox_build(b, &err, &why) == NULL && err == -1);
 	CHECK(why != (char *)&err);
 	sandlock_string_free(why);

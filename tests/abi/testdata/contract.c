@@ -80,6 +80,7 @@ SETTER(policy_events, const char *);
 SETTER(policy_timeout, uint64_t);
 SETTER(argv_safety, int);
 SETTER(record_execs, bool);
+SETTER(record_denials, bool);
 
 void sandlock_ctx_restrict_network(sandlock_ctx_t *, const char *const *, uint32_t);
 void sandlock_ctx_grant_network(sandlock_ctx_t *, const char *const *, uint32_t);
