@@ -113,7 +113,9 @@ vet: $(WARDEN)
 go-test: all test-setup
 	$(GO) test $(TAGS) -count=1 -timeout 20m $(GOTESTFLAGS) ./...
 
-PYTEST := build/venv/bin/python -m pytest -p no:cacheprovider
+# A shell without job control starts what is in its background with SIGINT ignored, which
+# everything that is started by it inherits. A test that hangs tells where.
+PYTEST := env --default-signal=INT build/venv/bin/python -m pytest -p no:cacheprovider -o faulthandler_timeout=300
 python-test: all test-setup
 	PYTHONPATH=python/src $(PYTEST) -q $(PYTESTFLAGS) python/tests tests/house tests/apps
 
