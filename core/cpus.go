@@ -11,10 +11,11 @@ import (
 var turn atomic.Uint32
 
 // cpus are the CPUs that a run is confined to, nil for no change: cpu_cores or what the
-// calling thread may run on, and no more than num_cpus of them.
-func (p *Plan) cpus() []uint32 {
+// calling thread may run on, and no more than num_cpus of them. Of num_cpus, which these are
+// is said in any case.
+func (p *Plan) cpus() (confined, counted []uint32) {
 	if p.numCPUs == nil {
-		return p.cores
+		return p.cores, nil
 	}
 	cores := p.cores
 	if cores == nil {
@@ -31,10 +32,10 @@ func (p *Plan) cpus() []uint32 {
 	}
 	n := int(min(uint64(*p.numCPUs), uint64(len(cores))))
 	if n == len(cores) {
-		return p.cores
+		return p.cores, cores
 	}
 	first := int(turn.Add(1)-1) % len(cores)
 	chosen := slices.Concat(cores[first:], cores[:first])[:n]
 	slices.Sort(chosen)
-	return chosen
+	return chosen, chosen
 }

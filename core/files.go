@@ -63,16 +63,19 @@ func (p *Policy) guardsAttributes(k Kernel) bool {
 	return len(p.FSWritable) > 0 && k.WaitKillableRecv && k.traces()
 }
 
-// trappedFiles are the calls that the supervisor carries out.
+// trappedFiles are the calls that the supervisor carries out, or looks at.
 func (p *Plan) trappedFiles() []string {
-	all := handler.AttributeCalls()
+	var all []string
 	switch {
 	case p.needsFiles:
 		all = append(handler.FileCalls(), handler.CredentialCalls...)
 	case p.judgesFiles:
 		all = slices.Concat(handler.FileCalls(), handler.CredentialCalls, handler.RestrictCalls)
-	case !p.guardsAttributes:
-		return nil
+	case p.guardsAttributes:
+		all = handler.AttributeCalls()
+	}
+	if p.views != nil && !p.judgesFiles {
+		all = slices.Concat(all, handler.ViewCalls(), []string{"landlock_restrict_self"}) // see handler.Files.Restrict
 	}
 	var names []string
 	for _, name := range all {
@@ -94,8 +97,8 @@ var missingAttributes = []string{"setxattrat", "removexattrat"}
 var missingFiles = append([]string{"openat2"}, missingAttributes...)
 
 // startFiles makes what the calls that take a path are carried out with.
-func (s *Sandbox) startFiles(observe func(Access)) error {
-	if !s.plan.judgesFiles && !s.plan.guardsAttributes {
+func (s *Sandbox) startFiles(observe func(Access), visible visible) error {
+	if !s.plan.judgesFiles && !s.plan.guardsAttributes && s.plan.views == nil {
 		return nil
 	}
 	s.denials = broker.NewDenials()
@@ -113,6 +116,7 @@ func (s *Sandbox) startFiles(observe func(Access)) error {
 	s.broker, err = broker.New(ruleset, keepCapabilities)
 	if err == nil {
 		s.broker.Observe = observe
+		s.broker.Views = s.makeViews(visible)
 	}
 	if err == nil && s.plan.guardsAttributes {
 		s.broker.Writable, err = broker.OpenGrants(s.plan.writable)
@@ -153,6 +157,8 @@ func (s *Sandbox) fileHandlers(hs map[int32]notify.Handler) {
 		nr, _ := bpf.Number(bpf.NativeArch(), name)
 		hs[int32(nr)] = s.files.Handler(name)
 		switch {
+		case !s.plan.judgesFiles && slices.Contains(handler.ViewCalls(), name):
+			hs[int32(nr)] = s.files.View(name)
 		case slices.Contains(handler.RestrictCalls, name):
 			hs[int32(nr)] = s.files.Restrict
 		case slices.Contains(handler.CredentialCalls, name):

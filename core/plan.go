@@ -28,6 +28,8 @@ type Plan struct {
 	fsDenied         []string // paths
 	fsExecutable     bool     // fs_executable says what may be executed
 	deniedSyscalls   []string // extra_deny_syscalls
+	views            []string // files that others are shown in the place of; nil: none, and nothing is trapped for them
+	unseen           []string // those that would be, but for this kernel
 
 	policyFn      PolicyFunc
 	events        []string      // what policyFn is asked about, sorted
@@ -110,6 +112,7 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 	plan.needsFiles, plan.fsDenied, plan.fsExecutable = p.judgesFiles(), slices.Clone(p.FSDenied), p.FSExecutable != nil
 	plan.judgesFiles = plan.needsFiles || p.mayDenyLater(k)
 	plan.guardsAttributes = p.guardsAttributes(k)
+	plan.views, plan.unseen = p.views(k)
 	plan.setGPUs(p.GPUDevices)
 	plan.landlock = landlock.Compile(plan.grants(p), k.LandlockABI)
 	plan.scopeSignal, plan.scopeAbstract = plan.landlock.Scopes()
@@ -183,6 +186,7 @@ func (p *Plan) compileFilter(policy *Policy) error {
 		InetUDP:    p.net.udp,
 		InetPing:   p.net.icmp,
 		OwnFiles:   p.net.onBehalf && p.exposed() || p.net.bindOnBehalf && !p.landlock.JudgesBind(),
+		TrapReads:  !p.judgesFiles,
 		KeepMarks:  p.net.onBehalf && p.policyFn != nil,
 		CountTasks: p.maxProcesses != nil,
 	})

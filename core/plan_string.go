@@ -54,6 +54,9 @@ func (p *Plan) String() string {
 	for _, path := range p.fsDenied {
 		fmt.Fprintf(&b, "fs_denied %s\n", quote(path))
 	}
+	if p.views != nil {
+		line("files of its own", "%v", p.views)
+	}
 	line("trapped", "%v", p.trapped)
 	b.WriteString(p.landlock.String())
 	fmt.Fprintf(&b, "seccomp program, %d instructions\n", p.filter.Len())

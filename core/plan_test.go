@@ -118,6 +118,7 @@ func TestPlanIsItsOwn(t *testing.T) {
 func TestTrapped(t *testing.T) {
 	paths := slices.Sorted(slices.Values(append((&Plan{judgesFiles: true, needsFiles: true}).trappedFiles(), "execve", "execveat")))
 	later := slices.Sorted(slices.Values(append((&Plan{judgesFiles: true}).trappedFiles(), "execve", "execveat")))
+	views := slices.Sorted(slices.Values((&Plan{views: []string{"/file"}}).trappedFiles()))
 	for _, tt := range []struct {
 		name string
 		edit func(p *Policy)
@@ -153,6 +154,16 @@ func TestTrapped(t *testing.T) {
 		{"connects only", func(p *Policy) {
 			p.NetAllow, p.PolicyFn, p.PolicyEvents = []string{"tcp://:80"}, allow, []string{"connect"}
 		}, []string{"connect", "listen", "setsockopt"}},
+		{"no file of its own to be seen", func(p *Policy) {
+			p.NumCPUs, p.MaxMemory, p.FSReadable = ptr(uint32(1)), ptr(uint64(1<<30)), []string{"/usr", "/etc", "/proc/self", "/procx", "proc"}
+		}, nil},
+		{"a file of its own", func(p *Policy) { p.NumCPUs, p.FSReadable = ptr(uint32(1)), []string{"/sys/"} }, views},
+		{"one of memory", func(p *Policy) { p.MaxMemory, p.FSReadable = ptr(uint64(1<<30)), []string{"/proc/meminfo"} }, views},
+		{"no limit", func(p *Policy) { p.FSReadable = []string{"/"} }, nil},
+		{"a name", func(p *Policy) { p.NetAllow = []string{"tcp://a.example:80"} }, slices.Sorted(slices.Values(append(slices.Clone(views), "connect", "listen", "setsockopt")))},
+		{"a file of its own, and opens judged", func(p *Policy) {
+			p.NumCPUs, p.FSReadable, p.FSDenied = ptr(uint32(1)), []string{"/sys/"}, []string{"/a"}
+		}, paths},
 		{"an address", func(p *Policy) { p.NetAllow = []string{"tcp://:80", "tcp://1.2.3.4"} }, []string{"connect", "listen", "setsockopt"}},
 		{"any port", func(p *Policy) { p.NetAllow = []string{"tcp://*"} }, []string{"listen", "setsockopt"}},
 	} {

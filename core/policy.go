@@ -31,9 +31,9 @@ type Policy struct {
 	// Limits of all tasks of the sandbox together; nil is no limit.
 
 	MaxProcesses *uint32 // processes at a time, threads not counted; fork(2) beyond it fails with EAGAIN
-	MaxMemory    *uint64 // bytes of anonymous and shared memory; beyond it the largest process is killed
+	MaxMemory    *uint64 // bytes of anonymous and shared memory; beyond it the largest process is killed; /proc/meminfo shows it
 	MaxCPU       *uint32 // percent of one core, 1 to 100
-	NumCPUs      *uint32 // how many of the CPUs that it may run on it sees and uses
+	NumCPUs      *uint32 // how many of the CPUs that it may run on it sees, in /proc/cpuinfo too, and uses
 
 	// GPUDevices are the indices of the NVIDIA devices that may be used; nil is none,
 	// the empty list is every GPU, and /dev/dri.
@@ -55,7 +55,8 @@ type Policy struct {
 
 	// NetAllow are rules for what may be reached, [scheme://]target[:ports]: tcp, udp and
 	// icmp, or none for TCP and UDP; an address, a network, or * or nothing for any. NetDeny
-	// is taken from that, or, alone, from everything.
+	// is taken from that, or, alone, from everything. What names resolve to at the start of a
+	// run is in the /etc/hosts that it sees.
 	NetAllow, NetDeny []string
 	// NetAllowPrivateNames lets names in NetAllow, which are resolved once, at the start of
 	// each run, have addresses that are not of the public Internet. localhost may anyway.

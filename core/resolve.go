@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/sandlock/sandlock/core/internal/virtual"
 )
 
 // Resolver finds the addresses of a host name, as the host's own programs would. It may
@@ -27,10 +29,10 @@ func isLocalhost(name string) bool {
 	return name == "localhost" || strings.HasSuffix(name, ".localhost")
 }
 
-// resolveNames returns what may be reached once the rules for names have their addresses.
-// The error is a *StartError that tells of every name that is wrong.
-func (n *netPlan) resolveNames() (*reach, error) {
-	all := n.reach
+// resolveNames returns what may be reached once the rules for names have their addresses,
+// and which these are. The error is a *StartError that tells of every name that is wrong.
+func (n *netPlan) resolveNames() (all *reach, pins []virtual.Pin, err error) {
+	all = n.reach
 	known := map[string][]netip.Addr{}
 	var wrong []error
 	for _, rule := range n.names {
@@ -42,13 +44,14 @@ func (n *netPlan) resolveNames() (*reach, error) {
 				wrong = append(wrong, err)
 			}
 			known[name] = addrs
+			pins = append(pins, virtual.Pin{Name: name, Addresses: addrs})
 		}
 		all = all.with(rule, addrs)
 	}
 	if wrong != nil {
-		return nil, &StartError{Step: "net_allow", Err: errors.Join(wrong...)}
+		return nil, nil, &StartError{Step: "net_allow", Err: errors.Join(wrong...)}
 	}
-	return all, nil
+	return all, pins, nil
 }
 
 func (n *netPlan) resolveName(name string) ([]netip.Addr, error) {

@@ -155,9 +155,12 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 	if err := p.check(hostKernel()); err != nil {
 		return nil, err
 	}
-	if s.reach, err = p.net.resolveNames(); err != nil {
+	var visible visible
+	if s.reach, visible.pins, err = p.net.resolveNames(); err != nil {
 		return nil, err
 	}
+	var cores []uint32
+	cores, visible.cpus = p.cpus()
 	if s.name, err = takeName(cmd.Name, p.name); err != nil {
 		return nil, err
 	}
@@ -181,7 +184,7 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 		Path: s.path, Argv: cmd.Argv, Env: env, Filter: p.filter.Bytes(),
 		Park: park, Listener: p.traps, Execs: p.followsExec(), WaitKillable: hostKernel().WaitKillableRecv, Interactive: cmd.Interactive, Terminal: cmd.Terminal, TTY: -1,
 		NoCore: p.noCoredump, NoTHP: p.noHugePages, NoRandomize: p.noRandomize,
-		NoFile: p.maxOpenFiles, Cores: p.cpus(),
+		NoFile: p.maxOpenFiles, Cores: cores,
 		MaxProcesses: p.maxProcesses, MaxMemory: p.maxMemory, MaxCPU: p.maxCPU,
 		KeepCaps: keepCapabilities, Ruleset: -1, Cwd: cwd, Exec: -1,
 	}
@@ -197,8 +200,11 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 	if err := s.connectStreams(&cmd, spec, &mine); err != nil {
 		return nil, err
 	}
-	if err := s.startFiles(cmd.Observe); err != nil {
+	if err := s.startFiles(cmd.Observe, visible); err != nil {
 		return nil, err
+	}
+	for _, path := range p.unseen {
+		s.logf("%s is the machine's: what the policy says of it can't be shown, as that takes Linux 5.19 and ptrace(2)", path)
 	}
 	s.started = time.Now()
 	if s.warden, err = warden.Start(spec); err != nil {

@@ -272,11 +272,12 @@ sandlock_builder_t *sandlock_sandbox_builder_env_var(sandlock_builder_t *b, cons
 sandlock_builder_t *sandlock_sandbox_builder_max_processes(sandlock_builder_t *b, uint32_t n);
 #define SANDLOCK_UNLIMITED UINT32_MAX
 /* Bytes of anonymous and shared memory; beyond it the process that holds most is killed.
- * Not 0; UINT64_MAX: no limit, which is the default. */
+ * Not 0; UINT64_MAX: no limit, which is the default. /proc/meminfo shows it. */
 sandlock_builder_t *sandlock_sandbox_builder_max_memory(sandlock_builder_t *b, uint64_t bytes);
 /* Percent of one core, 1 to 100. */
 sandlock_builder_t *sandlock_sandbox_builder_max_cpu(sandlock_builder_t *b, uint8_t percent);
-/* How many of the CPUs that it may run on the command sees and uses. Not 0. */
+/* How many of the CPUs that it may run on the command sees, in /proc/cpuinfo too, and uses.
+ * Not 0. */
 sandlock_builder_t *sandlock_sandbox_builder_num_cpus(sandlock_builder_t *b, uint32_t n);
 /* The NVIDIA devices that may be used, by index; len 0: every GPU, and /dev/dri. */
 sandlock_builder_t *sandlock_sandbox_builder_gpu_devices(sandlock_builder_t *b, const uint32_t *devices, uint32_t len);

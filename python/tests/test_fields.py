@@ -198,6 +198,18 @@ def test_names_that_do_not_resolve(box: Sandbox) -> None:
     assert not result.success and result.error and "name.invalid" in result.error and "other.invalid" in result.error
 
 
+def test_names_are_pinned(box: Sandbox) -> None:
+    """A program inside needs nothing else to use a name of a rule."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        name = "pinned.sandlock.localhost"
+        box.net_allow = [f"tcp://{name}:{port}"]
+        program = f"import socket; socket.create_connection(('{name}', {port})); print(open('/etc/hosts').readline().split())"
+        assert python(box, program) == str(["127.0.0.1", name])
+        box.net_allow = [f"tcp://127.0.0.1:{port}"]
+        assert name not in python(box, "print(open('/etc/hosts').read())")
+
+
 def test_bind(box: Sandbox) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -183,6 +183,44 @@ def test_num_cpus() -> None:
     assert r.stdout == f"{{{core}}}\n", r
 
 
+def test_num_cpus_in_files() -> None:
+    program = """
+import os, re
+print(os.cpu_count(), len(re.findall(r"^processor", open("/proc/cpuinfo").read(), re.M)), len(re.findall(r"^cpu\\d", open("/proc/stat").read(), re.M)))
+print(open("/sys/devices/system/cpu/online").read().strip(), ",".join(map(str, os.sched_getaffinity(0))))
+"""
+    for n in 1, len(os.sched_getaffinity(0)):
+        box = Sandbox(fs_readable=SYSTEM + ["/proc", "/sys"], num_cpus=n)
+        r = box.run([INSIDE, "-I", "-c", program], text=True)
+        assert r.success and r.stdout.splitlines()[0] == f"{n} {n} {n}", r
+        if n == 1:
+            online, affinity = r.stdout.splitlines()[1].split()
+            assert online == affinity, r
+    # Nothing of it where the files may not be read.
+    r = python(Sandbox(num_cpus=1), "import os; print(os.cpu_count(), os.access('/proc/cpuinfo', os.F_OK)); open('/proc/cpuinfo')")
+    assert r.stdout == "1 True\n" and "PermissionError" in r.stderr, r
+
+
+def test_max_memory_in_meminfo() -> None:
+    program = """
+def meminfo(): return {k: int(v.split()[0]) for k, v in (line.split(":") for line in open("/proc/meminfo"))}
+before = meminfo()
+block = bytearray(64 << 20)
+after = meminfo()
+print(before["MemTotal"], before["SwapTotal"], before["MemAvailable"] >= before["MemTotal"] - (32 << 10))
+print(after["MemTotal"], after["MemTotal"] - after["MemAvailable"] >= 64 << 10, after["AnonPages"] >= 64 << 10)
+"""
+    box = Sandbox(fs_readable=SYSTEM + ["/proc/meminfo"], max_memory="128M")
+    r = box.run([INSIDE, "-I", "-c", program], text=True)
+    assert r.stdout == "131072 0 True\n131072 True True\n", r
+
+    def judge(event: SyscallEvent, ctx: PolicyContext) -> None:
+        ctx.restrict_max_memory(100 << 20)
+
+    box.policy_fn = judge
+    assert "102400 True True" in box.run([INSIDE, "-I", "-c", program], text=True).stdout
+
+
 def test_gpu_devices_name_themselves() -> None:
     show = ["sh", "-c", "echo $CUDA_VISIBLE_DEVICES/$ROCR_VISIBLE_DEVICES"]
     env = {"CUDA_VISIBLE_DEVICES": "", "ROCR_VISIBLE_DEVICES": ""}

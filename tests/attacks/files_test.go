@@ -264,7 +264,7 @@ func deniedWith(p *core.Policy, t *testing.T) *core.Policy {
 func TestOnBehalf(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
 		var outs []string
-		for i := range 3 {
+		for i := range 4 {
 			dir := tree(t)
 			p := policy()
 			p.FSReadable, p.FSWritable = append(p.FSReadable, "/proc"), []string{dir}
@@ -272,6 +272,10 @@ func TestOnBehalf(t *testing.T) {
 			case 0:
 				outs = append(outs, outside(t, victim("behalf"), dir))
 			case 1:
+				all := uint32(1 << 20)
+				p.NumCPUs = &all // which has opens looked at
+				outs = append(outs, string(inside(t, p, victim("behalf"), dir).Stdout))
+			case 2:
 				p.FSDenied = []string{filepath.Join(dir, "denied")}
 				fallthrough
 			default:

@@ -27,6 +27,7 @@ const module = "github.com/sandlock/sandlock"
 var imports = map[string][]string{
 	"core/internal/sys":      {},
 	"core/internal/bpf":      {},
+	"core/internal/virtual":  {},
 	"core/internal/flaw":     {},
 	"core/internal/landlock": {"core/internal/sys"},
 	"core/internal/warden":   {"core/internal/sys"},
@@ -34,7 +35,7 @@ var imports = map[string][]string{
 	"core/internal/audit":    {},
 	"core/internal/broker":   {"core/internal/sys", "core/internal/audit"},
 	"core/internal/handler":  {"core/internal/broker", "core/internal/audit", "core/internal/sys", "core/internal/warden", "core/internal/notify", "core/internal/flaw"},
-	"core": {"core/internal/broker", "core/internal/sys", "core/internal/bpf", "core/internal/flaw", "core/internal/landlock", "core/internal/warden",
+	"core": {"core/internal/broker", "core/internal/sys", "core/internal/bpf", "core/internal/flaw", "core/internal/landlock", "core/internal/virtual", "core/internal/warden",
 		"core/internal/notify", "core/internal/handler", "core/internal/audit"},
 	"capi":         {"core"},
 	"cmd/sandlock": {"core"},

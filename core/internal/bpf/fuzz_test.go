@@ -12,7 +12,7 @@ import (
 // the naive evaluator says.
 func FuzzProgram(f *testing.F) {
 	for i, name := range []string{"socket", "clone", "ioctl", "prctl", "sendto", "sendmsg", "sendmmsg", "setsockopt",
-		"personality", "prlimit64", "setpriority", "ioprio_set", "sched_setattr", "openat", "execve"} {
+		"personality", "prlimit64", "setpriority", "ioprio_set", "sched_setattr", "open", "openat", "execve"} {
 		for _, a := range arches {
 			nr, _ := Number(a, name)
 			f.Add(uint64(i), a == ARM64, a.AuditArch(), uint32(nr), []byte{1, 0, 0, 0, 1, 0, 0, 0, 2})
@@ -47,7 +47,7 @@ func randomSpec(random *rand.Rand, a Arch) Spec {
 		return names
 	}
 	spec := Spec{Arch: a, SealMemfd: random.IntN(2) == 0, InetStream: random.IntN(2) == 0, CountTasks: random.IntN(2) == 0,
-		InetUDP: random.IntN(2) == 0, InetPing: random.IntN(2) == 0, OwnFiles: random.IntN(2) == 0, KeepMarks: random.IntN(2) == 0}
+		InetUDP: random.IntN(2) == 0, InetPing: random.IntN(2) == 0, OwnFiles: random.IntN(2) == 0, KeepMarks: random.IntN(2) == 0, TrapReads: random.IntN(2) == 0}
 	for _, name := range pick(30) {
 		if expand(name) != nil && byName()[name] != nil {
 			spec.Trap = append(spec.Trap, name)

@@ -69,6 +69,9 @@ func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(
 			return unix.ENOENT
 		}
 	case p.obj < 0 && !create:
+		if v := b.absent(o.Path); v != nil && o.Flags&notForReading == 0 {
+			return b.show(id, c, &Sight{v, -1}, o.Flags, false, use)
+		}
 		return unix.ENOENT
 	case p.obj < 0:
 		err = give(id.quick.do, c, func() (int, error) {
@@ -93,6 +96,16 @@ func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(
 		return unix.ENOTDIR
 	case p.kind() == unix.S_IFLNK:
 		return unix.ELOOP
+	}
+	if o.Flags&notForReading == 0 {
+		if v := b.viewOf(&p.st); v != nil {
+			if err = b.show(id, c, &Sight{v, p.obj}, o.Flags, false, use); err == nil {
+				b.observeOpen(&p, o.Flags)
+			} else {
+				id.blameOpen(c, err, &p, o.Flags)
+			}
+			return err
+		}
 	}
 	if err := notOthers(c, &p); err != nil {
 		if err == unix.EACCES {

@@ -238,6 +238,18 @@ func (c *Caller) whole() error {
 	return nil
 }
 
+// all makes Task whole where not even the Credentials are there.
+func (c *Caller) all() error {
+	if c.Load == nil {
+		return nil
+	}
+	t, err := c.Load()
+	if err == nil {
+		c.Task, c.Load = t, nil
+	}
+	return err
+}
+
 func (c *Caller) ids() (tgid, tid uint32) {
 	if c.whole() != nil {
 		return 0, 0 // no process

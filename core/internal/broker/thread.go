@@ -27,6 +27,8 @@ const maxThreads = 64
 type Broker struct {
 	// Writable, if not nil, is what attributes may be changed of.
 	Writable *Grants
+	// Views are shown in the place of files.
+	Views []*View
 	// Observe, if not nil, is told of what was done, from any goroutine.
 	Observe func(Access)
 
@@ -89,6 +91,9 @@ func (b *Broker) Close() {
 	}
 	for w := range b.waits {
 		w.end(b.ruleset)
+	}
+	for _, v := range b.Views {
+		v.close()
 	}
 	sys.Close(b.ruleset)
 }

@@ -98,13 +98,17 @@ func (f *Files) Handler(name string) notify.Handler {
 	}
 	judged := openCalls[name] && f.Judge != nil
 	_, attributes := attributeCalls[name]
+	_, views := viewCalls[name]
+	views = views && len(f.Broker.Views) > 0
 	always := judged || attributes && f.Broker.Writable != nil || f.Broker.Observe != nil || f.Record
 	return func(r *notify.Request) {
-		// Nothing is decided here, so the memory does not matter.
-		if !always && !f.Denials.Any() {
-			if r.Claim() {
-				r.ContinueClaimed()
-			}
+		switch {
+		case always || f.Denials.Any():
+		case views:
+			f.View(name)(r)
+			return
+		default: // nothing is decided here, so the memory does not matter
+			leaveToKernel(r)
 			return
 		}
 		l := r.Listener()
@@ -124,6 +128,13 @@ func (f *Files) Handler(name string) notify.Handler {
 	}
 }
 
+// leaveToKernel has the kernel run a call.
+func leaveToKernel(r *notify.Request) {
+	if r.Claim() {
+		r.ContinueClaimed()
+	}
+}
+
 // begin has a call carried out, when its turn comes; a Hold stands for it.
 func (f *Files) begin(r *notify.Request, name string, call fileCall) {
 	cancel := r.Listener().After(f.Timeout, func() {
@@ -132,11 +143,16 @@ func (f *Files) begin(r *notify.Request, name string, call fileCall) {
 			r.AnswerClaimed(0, unix.EPERM)
 		}
 	})
+	f.enqueue(r, func(leave func()) { f.serve(r, name, call, cancel, leave) })
+}
+
+// enqueue has a worker serve a request, for which a Hold stands.
+func (f *Files) enqueue(r *notify.Request, serve func(leave func())) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.queue = append(f.queue, func(leave func()) {
 		defer r.Listener().Release()
-		f.serve(r, name, call, cancel, leave)
+		serve(leave)
 	})
 	if f.working < maxWorking {
 		f.working++
@@ -194,9 +210,7 @@ func (f *Files) serve(r *notify.Request, name string, call fileCall, cancel, lea
 	act, err := call(f, req)
 	cancel()
 	if err == errKernel {
-		if r.Claim() {
-			r.ContinueClaimed()
-		}
+		leaveToKernel(r)
 		return
 	}
 	if err != nil {

@@ -54,11 +54,7 @@ func open(dir, path, flags, mode int) fileCall {
 		if flags >= 0 && r.int(flags)&unix.O_PATH != 0 {
 			return nil, errKernel
 		}
-		n, err := r.name(dir, path)
-		o := broker.Open{Dir: n.Dir, Path: n.Path, Flags: unix.O_CREAT | unix.O_WRONLY | unix.O_TRUNC, Mode: r.mode(mode)}
-		if flags >= 0 {
-			o.Flags = r.int(flags)
-		}
+		o, err := r.open(dir, path, flags, mode)
 		return func() (given bool, err error) {
 			err = f.Broker.Open(&r.caller, f.Denials, o, func(fd int) {
 				given = true
@@ -67,6 +63,15 @@ func open(dir, path, flags, mode int) fileCall {
 			return given, err
 		}, err
 	}
+}
+
+func (r *fileRequest) open(dir, path, flags, mode int) (broker.Open, error) {
+	n, err := r.name(dir, path)
+	o := broker.Open{Dir: n.Dir, Path: n.Path, Flags: unix.O_CREAT | unix.O_WRONLY | unix.O_TRUNC, Mode: r.mode(mode)}
+	if flags >= 0 {
+		o.Flags = r.int(flags)
+	}
+	return o, err
 }
 
 func mkdir(dir, path, mode int) fileCall {

@@ -125,7 +125,8 @@ class Sandbox(Runs):
     # ---- limits
     max_memory: Union[None, int, str] = None
     """Bytes, an int or a size such as "256M", of anonymous and shared memory of all tasks
-    together. Beyond it the process that holds most is killed, and the result says so."""
+    together. Beyond it the process that holds most is killed, and the result says so.
+    /proc/meminfo shows the limit."""
     max_processes: Union[int, str] = 64
     """Processes at a time, the command among them, threads not counted; a fork beyond it
     fails with EAGAIN. "unlimited": no limit, and then no task is traced, which a limit
@@ -138,7 +139,8 @@ class Sandbox(Runs):
     """Cores that the command may run on, by number. One that does not exist is an error
     of the start."""
     num_cpus: Optional[int] = None
-    """How many of the CPUs that it may run on the command sees and uses."""
+    """How many of the CPUs that it may run on the command sees, in /proc/cpuinfo too, and
+    uses."""
     gpu_devices: Optional[Sequence[int]] = None
     """Indices of the NVIDIA devices that may be used; an empty list is every GPU, and
     /dev/dri. What the machine lacks is passed over."""

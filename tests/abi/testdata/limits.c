@@ -75,6 +75,10 @@ static void cpu(void)
 static void cores(void)
 {
 	run(sandlock_sandbox_builder_num_cpus(basics(), 1), PYTHON("import os; print(len(os.sched_getaffinity(0)))"), "1\n");
+	run(sandlock_sandbox_builder_num_cpus(sandlock_sandbox_builder_fs_read(basics(), "/proc"), 1),
+	    PYTHON("print(open('/proc/cpuinfo').read().count('processor\\t:'))"), "1\n");
+	run(sandlock_sandbox_builder_max_memory(sandlock_sandbox_builder_fs_read(basics(), "/proc"), 128 << 20),
+	    PYTHON("print(open('/proc/meminfo').readline().split()[1])"), "131072\n");
 }
 
 static void usage_of_nothing(void)
