@@ -196,6 +196,12 @@ API char *sandlock_sandbox_explain(const sandlock_sandbox_t *p)
 
 /* ---- runs ---- */
 
+API int sandlock_confine(const sandlock_sandbox_t *policy)
+{
+	ENTER(-1);
+	return goConfine((sandlock_sandbox_t *)policy);
+}
+
 API sandlock_result_t *sandlock_run(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
                                     unsigned int argc)
 {

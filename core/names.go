@@ -39,3 +39,13 @@ func dropName(name string) {
 	defer liveMu.Unlock()
 	delete(live, name)
 }
+
+// anyLive returns the name of a run that is not over, if there is one.
+func anyLive() (name string, ok bool) {
+	liveMu.Lock()
+	defer liveMu.Unlock()
+	for name = range live {
+		return name, true
+	}
+	return "", false
+}

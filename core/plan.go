@@ -59,6 +59,9 @@ type Plan struct {
 	numCPUs      *uint32  // nil: all
 	termGrace    time.Duration
 
+	confine      bpf.Spec // of a process that confines itself
+	unconfinable error    // why none can
+
 	maxOpenFiles *uint32 // nil: inherited
 	noCoredump   bool
 	noHugePages  bool
@@ -114,6 +117,7 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 	plan.guardsAttributes = p.guardsAttributes(k)
 	plan.views, plan.unseen = p.views(k)
 	plan.setGPUs(p.GPUDevices)
+	plan.confine, plan.unconfinable = p.confineSpec(), p.unconfinable()
 	plan.landlock = landlock.Compile(plan.grants(p), k.LandlockABI)
 	plan.scopeSignal, plan.scopeAbstract = plan.landlock.Scopes()
 	if err := plan.compileFilter(p); err != nil {

@@ -13,25 +13,9 @@ import (
 // *StartError with everything that is missing; errors.Is finds ErrNotSupported
 // in it.
 func (p *Plan) check(k Kernel) error {
-	var missing []string
+	missing := p.lacking(k)
 	lack := func(format string, args ...any) { missing = append(missing, fmt.Sprintf(format, args...)) }
 
-	if k.LandlockABI == 0 {
-		lack("Landlock: %s", k.LandlockProblem)
-	} else {
-		for _, protection := range p.required() {
-			if need := MinABI(protection); k.LandlockABI < need {
-				lack("required protection %v: host Landlock ABI is v%d, requires v%d (Linux %s); allow_degraded=[%q] does without it on this kernel%s",
-					protection, k.LandlockABI, need, protections[protection].minKernel, protection.String(), orDisable(protection))
-			}
-		}
-		if p.landlock.ABI > k.LandlockABI {
-			lack("the plan was compiled for Landlock ABI v%d, this host has v%d; compile it here", p.landlock.ABI, k.LandlockABI)
-		}
-	}
-	if k.SeccompProblem != "" {
-		lack("%s", k.SeccompProblem)
-	}
 	if p.traps && !k.UserNotification {
 		lack("the policy needs seccomp user notifications (Linux 5.0) for %s", strings.Join(p.trapped, ", "))
 	}
@@ -83,6 +67,30 @@ func (p *Plan) check(k Kernel) error {
 		}
 	}
 	return nil
+}
+
+// lacking says what the kernel lacks of what the ruleset and the filter need, one sentence each.
+func (p *Plan) lacking(k Kernel) []string {
+	var missing []string
+	lack := func(format string, args ...any) { missing = append(missing, fmt.Sprintf(format, args...)) }
+
+	if k.LandlockABI == 0 {
+		lack("Landlock: %s", k.LandlockProblem)
+	} else {
+		for _, protection := range p.required() {
+			if need := MinABI(protection); k.LandlockABI < need {
+				lack("required protection %v: host Landlock ABI is v%d, requires v%d (Linux %s); allow_degraded=[%q] does without it on this kernel%s",
+					protection, k.LandlockABI, need, protections[protection].minKernel, protection.String(), orDisable(protection))
+			}
+		}
+		if p.landlock.ABI > k.LandlockABI {
+			lack("the plan was compiled for Landlock ABI v%d, this host has v%d; compile it here", p.landlock.ABI, k.LandlockABI)
+		}
+	}
+	if k.SeccompProblem != "" {
+		lack("%s", k.SeccompProblem)
+	}
+	return missing
 }
 
 func orDisable(protection Protection) string {

@@ -354,6 +354,36 @@ void sandlock_sandbox_free(sandlock_sandbox_t *p);
  * sandlock_string_free. NULL on error. */
 char *sandlock_sandbox_explain(const sandlock_sandbox_t *p);
 
+/* ---- confining oneself ---------------------------------------------------------
+ * Confines the calling process itself: every thread of it, and what they start from now
+ * on. There is no way back; a second call confines it further, at most 16 times, and has to
+ * read /proc. Of the policy, what the kernel keeps by itself is in force: fs_read, fs_write, fs_exec, the list
+ * of system calls with extra_deny_syscalls and extra_allow_syscalls, disable and
+ * allow_degraded. No network socket can be made or connected any more, no process outside
+ * be signalled or traced, and root keeps the capabilities that a command in a sandbox has.
+ * chmod(2), chown(2), utime(2), setxattr(2) and their like are refused beneath writable
+ * paths too, unless extra_allow_syscalls names them, and then work on all that the user
+ * owns.
+ *
+ * Every other field is an error that names it, since it needs a supervisor or a command to
+ * be started; max_processes has to be the default or SANDLOCK_UNLIMITED, and is no limit
+ * here. So is a run of this library that is not over, and a thread that io_uring(7) has in
+ * the process.
+ *
+ * What is open stays open: descriptors, connections, mappings; and what was started before
+ * is not confined. Threads that were there before the call stand in Landlock domains of
+ * their own: a child of one of them can't be signalled by another, nor reached at an abstract
+ * unix socket; those that they make from now on share theirs.
+ *
+ * The other threads are interrupted, as by a handler with SA_RESTART (signal(7) has the
+ * calls that answer EINTR all the same), by the signal that glibc has for setuid(2), and
+ * wait while it happens. One that does not answer for 10 seconds is an error.
+ *
+ * 0, or -1: then nothing was changed, but perhaps no_new_privs of the calling thread; or
+ * sandlock_last_error says that the process is confined in part, as can only be when the
+ * kernel has no memory, or another thread had 16 layers before. End it then. */
+int sandlock_confine(const sandlock_sandbox_t *policy);
+
 /* ---- runs ---------------------------------------------------------------------
  * argv has argc strings, at least one; argv[0] without a slash is looked up in the
  * PATH that the command will have. name is the name of the run, at most 64 bytes

@@ -55,8 +55,8 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "%v: make builds the library\n%s", err, out)
 		return 1
 	}
-	for _, name := range []string{"host", "faults"} {
-		if out, err := exec.Command("gcc", "-Wall", "-Werror", "-I../../include", "-o", filepath.Join(dir, name), "../victim/host/"+name+".c",
+	for _, name := range []string{"host", "faults", "confine"} {
+		if out, err := exec.Command("gcc", "-Wall", "-Werror", "-pthread", "-I../../include", "-o", filepath.Join(dir, name), "../victim/host/"+name+".c",
 			filepath.Join(dir, filepath.Base(library)), "-Wl,-rpath,"+dir).CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
 			return 1

@@ -32,6 +32,16 @@ func abiError(err error) error {
 	return fmt.Errorf("landlock_create_ruleset: %w", err)
 }
 
+// threadSignals is the erratum 2 of landlock(7): threads of one process that stand in
+// different domains can signal each other, whatever the scopes.
+const threadSignals = 1 << 1
+
+// LetsThreadsSignal reports whether they can.
+func LetsThreadsSignal() bool {
+	fixed, err := ll.LandlockGetErrata()
+	return err == nil && fixed&threadSignals != 0
+}
+
 // PathError is a path of the policy that can't be made a rule.
 type PathError struct {
 	Field, Path string

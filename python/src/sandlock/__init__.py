@@ -14,6 +14,7 @@ import json
 from typing import TYPE_CHECKING, Any, Dict, List
 
 from . import _lib
+from ._confine import confine
 from .events import Denial, ExecRecord, PolicyContext, SyscallEvent
 from .exceptions import (
     BranchConflictError,
@@ -79,6 +80,7 @@ __all__ = [
     "StdioMode",
     "SyscallEvent",
     "__version__",
+    "confine",
     "inputs",
     "kernel_report",
     "landlock_abi_version",

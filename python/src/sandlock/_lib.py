@@ -79,6 +79,7 @@ _FUNCTIONS = {
     "sandlock_sandbox_build": (_pointer, [_pointer, ctypes.POINTER(_int), ctypes.POINTER(_pointer)]),
     "sandlock_sandbox_free": (None, [_pointer]),
     "sandlock_sandbox_explain": (_pointer, [_pointer]),
+    "sandlock_confine": (_int, [_pointer]),
     "sandlock_spawn_files": (
         _pointer,
         [

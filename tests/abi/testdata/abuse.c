@@ -110,6 +110,7 @@ static void bad_policy(sandlock_sandbox_t *p)
 	sandlock_gather_t *gather;
 
 	BAD(p, sandlock_sandbox_explain(p) == NULL);
+	BAD(p, sandlock_confine(p) == -1);
 	BAD(p, sandlock_run(p, NULL, true_, 1) == NULL);
 	BAD(p, sandlock_run_interactive(p, NULL, true_, 1) == -1);
 	BAD(p, sandlock_create(p, NULL, true_, 1) == NULL);

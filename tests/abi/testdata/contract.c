@@ -96,6 +96,7 @@ void sandlock_sandbox_free(sandlock_sandbox_t *);
 char *sandlock_sandbox_explain(const sandlock_sandbox_t *);
 
 #define COMMAND const sandlock_sandbox_t *, const char *, const char *const *, unsigned int
+int sandlock_confine(const sandlock_sandbox_t *policy);
 sandlock_result_t *sandlock_run(COMMAND);
 int sandlock_run_interactive(COMMAND);
 sandlock_handle_t *sandlock_create(COMMAND);
