@@ -241,8 +241,9 @@ sandlock_builder_t *sandlock_sandbox_builder_cwd(sandlock_builder_t *b, const ch
  *
  * The target can be a host name as well: the start of a run resolves it, as the host's
  * programs do (getaddrinfo(3)), which may take time; what it has resolved to then may be
- * reached, and a name that does not resolve is an error of the start. One that resolves to
- * an address that is not of the public Internet is too, but localhost and *.localhost. */
+ * reached, and is in the /etc/hosts that the command sees; a name that does not resolve is
+ * an error of the start. One that resolves to an address that is not of the public Internet
+ * is too, but localhost and *.localhost. */
 sandlock_builder_t *sandlock_sandbox_builder_net_allow(sandlock_builder_t *b, const char *spec);
 /* What may not be reached, of what net_allow lets; without any net_allow, everything else
  * may, by TCP and UDP. The same form; the target can be "private" too, every address that

@@ -64,11 +64,11 @@ func (f *Files) view(r *notify.Request, read func(r *fileRequest) (broker.Open, 
 	load := func() (broker.Task, error) { return broker.ReadTask(statusOf(r.TID)) }
 	req := &fileRequest{Request: r, caller: broker.Caller{TID: r.TID, Valid: r.Valid, Load: load}}
 	o, resolve, err := read(req)
-	cancel()
 	var seen *broker.Sight
 	if err == nil {
 		seen = f.Broker.Sight(&req.caller, o, resolve)
 	}
+	cancel()
 	if seen == nil {
 		leaveToKernel(r)
 		return

@@ -86,8 +86,8 @@ class Sandbox(Runs):
     socket can be made.
 
     The target can be a host name as well: the start of a run resolves it, as the host's
-    programs do, which may take time; what it has resolved to then may be reached, and a
-    name that does not resolve is an error of the start. One that resolves to an address
+    programs do, which may take time; what it has resolved to then may be reached, and is
+    in the /etc/hosts that the command sees; a name that does not resolve is an error of the start. One that resolves to an address
     that is not of the public Internet is too, but ``localhost`` and ``*.localhost``."""
     net_allow_private_names: bool = False
     """Names in ``net_allow`` may resolve to any address."""
