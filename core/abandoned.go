@@ -14,12 +14,13 @@ import (
 // abandoned ends a run whose warden was killed by somebody outside. When that was its
 // parent task alone, the killer has seen it and ended the sandbox; when it was both, the
 // kernel has ended what the warden traced and the command, which has its parent's death
-// signal, and the rest is what the host still finds.
+// signal, and the rest is who is in its cgroup, or, where it has none, whom the host still
+// finds.
 func (s *Sandbox) abandoned(why error) {
 	s.warden.Kill()
 	text := why.Error()
 	s.patience = endPatience
-	if !s.warden.AwaitKiller() {
+	if !s.warden.AwaitKiller() && (s.cgroup == nil || !s.cgroup.Kill()) {
 		s.killLeftovers()
 		if s.plan.maxProcesses == nil { // else the kernel ends all tasks: PTRACE_O_EXITKILL
 			text += "; tasks of the sandbox may have been left behind"

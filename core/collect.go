@@ -223,8 +223,9 @@ func (s *Sandbox) end(m warden.Message) {
 	if m.Step == warden.StepLimits {
 		why = fmt.Sprintf("the sandbox was ended, as a limit could not be enforced any more: %v: %v", m.Step, unix.Errno(m.Errno))
 	}
-	if m.MemoryVictim != 0 {
-		said := fmt.Sprintf("max_memory: process %d, which held most, was killed when the sandbox held %d bytes", m.MemoryVictim, m.MemoryFound)
+	s.bornInCgroup(m)
+	if said := memoryKilled(m); said != "" {
+		m.Limits |= uint32(LimitMemory)
 		s.logf("%s", said)
 		s.killedBecause.CompareAndSwap(nil, said)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/sandlock/sandlock/core/internal/cgroup"
 	"github.com/sandlock/sandlock/core/internal/landlock"
 	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
@@ -42,6 +43,11 @@ type Kernel struct {
 
 	// Children: /proc/PID/task/TID/children, CONFIG_PROC_CHILDREN.
 	Children bool
+
+	// MemoryCgroup is a directory in which cgroups can be made whose memory is limited: the
+	// parent of this process's own, if it is delegated. "": MemoryCgroupProblem says why there
+	// is none.
+	MemoryCgroup, MemoryCgroupProblem string
 
 	// CPUs that are online, in order; nil when unknown.
 	CPUs []uint32
@@ -84,6 +90,11 @@ func Probe() Kernel {
 		}
 	}
 	k.Children = unix.Access(fmt.Sprintf("/proc/self/task/%d/children", unix.Gettid()), unix.R_OK) == nil
+	if dir, err := cgroup.Parent(); err != nil {
+		k.MemoryCgroupProblem = err.Error()
+	} else {
+		k.MemoryCgroup = dir
+	}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var caps [2]unix.CapUserData
 	if unix.Capget(&header, &caps[0]) == nil {

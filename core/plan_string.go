@@ -22,7 +22,8 @@ func (p *Plan) String() string {
 		fmt.Fprintf(&b, "  %s (%d bytes)\n", key, len(p.env[key])) // the value may be a secret
 	}
 	line("max_processes", "%s", shownLimit(p.maxProcesses, ""))
-	line("max_memory", "%s", shownLimit(p.maxMemory, " bytes"))
+	line("max_memory", "%s", shownLimit(p.maxMemory, " bytes, "+orElse(p.kernel.MemoryCgroup != "",
+		"by a cgroup in "+p.kernel.MemoryCgroup, "measured, without a cgroup: "+p.kernel.MemoryCgroupProblem)))
 	line("max_cpu", "%s", shownLimit(p.maxCPU, " % of one core"))
 	line("num_cpus", "%s", shownLimit(p.numCPUs, ""))
 	line("term_grace", "%v", p.termGrace)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sandlock/sandlock/core/internal/broker"
+	"github.com/sandlock/sandlock/core/internal/cgroup"
 	"github.com/sandlock/sandlock/core/internal/handler"
 	"github.com/sandlock/sandlock/core/internal/notify"
 	"github.com/sandlock/sandlock/core/internal/sys"
@@ -41,9 +42,10 @@ type Sandbox struct {
 	files    *handler.Files  // the same
 	records  *records
 	refused  *denialLog
-	reach    *reach       // by the rules, names resolved
-	network  *handler.Net // nil unless the supervisor connects
-	terminal *terminal    // nil unless interactive
+	reach    *reach         // by the rules, names resolved
+	network  *handler.Net   // nil unless the supervisor connects
+	terminal *terminal      // nil unless interactive
+	cgroup   *cgroup.Cgroup // nil unless one limits the memory
 
 	out, errs  stream
 	execEnd    int // readable when the command was executed, or is dead; -1 otherwise
@@ -186,7 +188,7 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 		NoCore: p.noCoredump, NoTHP: p.noHugePages, NoRandomize: p.noRandomize,
 		NoFile: p.maxOpenFiles, Cores: cores,
 		MaxProcesses: p.maxProcesses, MaxMemory: p.maxMemory, MaxCPU: p.maxCPU,
-		KeepCaps: keepCapabilities, Ruleset: -1, Cwd: cwd, Exec: -1,
+		KeepCaps: keepCapabilities, Ruleset: -1, Cwd: cwd, Cgroup: -1, Exec: -1,
 	}
 	spec.WritesMemory = p.maxMemory != nil && writesMemory(p.writable)
 	// The killer's own domain needs what the policy's signal scope needs. With
@@ -206,6 +208,7 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 	for _, path := range p.unseen {
 		s.logf("%s is the machine's: what the policy says of it can't be shown, as that takes Linux 5.19 and ptrace(2)", path)
 	}
+	s.makeCgroup(spec)
 	s.started = time.Now()
 	if s.warden, err = warden.Start(spec); err != nil {
 		return nil, &StartError{Step: "warden", Err: err}
@@ -244,6 +247,7 @@ func (s *Sandbox) awaitCreated() error {
 	}
 	s.pid.Store(m.PID)
 	s.killer = int(m.Killer)
+	s.bornInCgroup(m)
 	s.holdCommand()
 	if !s.plan.traps {
 		return nil
@@ -469,6 +473,7 @@ func (s *Sandbox) release() {
 		s.warden.Reap()
 		s.warden.Close()
 	}
+	s.closeCgroup()
 	s.stopFiles()
 	s.dropCommand()
 	if s.terminal != nil {

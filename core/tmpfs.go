@@ -9,12 +9,15 @@ import (
 
 // writesMemory reports whether files beneath the paths can be memory: whether one of them
 // is on a tmpfs, or has one beneath. What can't be found out is taken to be so.
-func writesMemory(paths []string) bool {
+func writesMemory(paths []string) bool { return writesAny(paths, mount.isMemory) }
+
+// writesAny reports whether one of the paths is on such a file system, or has one beneath.
+func writesAny(paths []string, such func(mount) bool) bool {
 	if len(paths) == 0 {
 		return false
 	}
 	text, err := sys.ReadFile("/proc/self/mountinfo", sys.MaxMountinfo)
-	return err != nil || anyOnTmpfs(paths, parseMounts(string(text)))
+	return err != nil || anyOn(paths, parseMounts(string(text)), such)
 }
 
 type mount struct{ at, kind string }
@@ -30,7 +33,7 @@ func parseMounts(text string) []mount {
 	return mounts
 }
 
-func anyOnTmpfs(paths []string, mounts []mount) bool {
+func anyOn(paths []string, mounts []mount, such func(mount) bool) bool {
 	for _, name := range paths {
 		name, err := filepath.Abs(name)
 		if err == nil {
@@ -41,14 +44,14 @@ func anyOnTmpfs(paths []string, mounts []mount) bool {
 		}
 		on := mount{}
 		for _, m := range mounts {
-			if m.isMemory() && beneath(m.at, name) {
+			if such(m) && beneath(m.at, name) {
 				return true
 			}
 			if beneath(name, m.at) && len(m.at) >= len(on.at) { // a later one covers an earlier one
 				on = m
 			}
 		}
-		if on.isMemory() {
+		if such(on) {
 			return true
 		}
 	}
@@ -58,6 +61,8 @@ func anyOnTmpfs(paths []string, mounts []mount) bool {
 func (m mount) isMemory() bool {
 	return m.kind == "tmpfs" || m.kind == "ramfs" || m.kind == "devtmpfs" || m.kind == "hugetlbfs"
 }
+
+func (m mount) isCgroup() bool { return m.kind == "cgroup2" }
 
 // beneath reports whether name is dir or lies in it; both are clean and absolute.
 func beneath(name, dir string) bool {

@@ -14,7 +14,7 @@ func TestWritesMemory(t *testing.T) {
 		"/dev/shm": true, "/dev": true, "/": true, "/etc": false, "/proc": false, "/usr/bin": false, // it is covered
 		"/no such path": true, "/var": false,
 	} {
-		if got := anyOnTmpfs([]string{path}, mounts); got != want {
+		if got := anyOn([]string{path}, mounts, mount.isMemory); got != want {
 			t.Errorf("%s: %t", path, got)
 		}
 	}

@@ -87,6 +87,7 @@ func (r kernelReport) text(k core.Kernel) string {
 		out += fmt.Sprintf("ptrace: forbidden by Yama (ptrace_scope=%d): no policy_fn, and only max_processes=\"unlimited\"; 1 is enough\n", k.Yama)
 	}
 	line(k.Children, "/proc/PID/task/TID/children", "CONFIG_PROC_CHILDREN, /proc mounted", "no max_memory, no max_cpu")
+	line(k.MemoryCgroup != "", "max_memory by a cgroup", k.MemoryCgroupProblem, "it is measured")
 	if !r.Ready {
 		return out + fmt.Sprintf("The default policy can't be started:\n%s\n", r.Reason)
 	}

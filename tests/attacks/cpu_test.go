@@ -103,6 +103,11 @@ func TestMaxCPULeavesStopped(t *testing.T) {
 		for name, p := range heldWays(5) { // of which a busy machine gives more
 			r := inside(t, p, victim("cpu"), "stopped", "1000")
 			got := attempts(string(r.Stdout))
+			// Without a tracer, its stop can be one with that of all.
+			for tries := 1; got["stopped"].result == 0 && strings.HasPrefix(name, "untraced") && tries < 20; tries++ {
+				r = inside(t, p, victim("cpu"), "stopped", "1000")
+				got = attempts(string(r.Stdout))
+			}
 			if got["stopped"].result != 1 || got["continued"].result != 0 || r.Limits != core.LimitCPU {
 				t.Errorf("%s: %q, %+v", name, r.Stdout, r)
 			}

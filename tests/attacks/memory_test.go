@@ -91,7 +91,7 @@ func TestMaxMemory(t *testing.T) {
 				if got, done := attempts(string(r.Stdout))[argv[1]]; done || r.Limits&core.LimitMemory == 0 {
 					t.Errorf("%s, %s: %+v, %+v", name, ways[i], got, r)
 				}
-				if r.Reason == core.Killed && !strings.Contains(r.Error, "max_memory: process ") {
+				if r.Reason == core.Killed && !strings.Contains(r.Error, "max_memory: ") {
 					t.Errorf("%s, %s: error %q", name, ways[i], r.Error)
 				}
 				t.Logf("%s, %s: %q", name, ways[i], r.Log)

@@ -267,6 +267,7 @@ int main(int argc, char **argv)
 		check(p != MAP_FAILED, "mmap");
 		p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		check(p != MAP_FAILED, "mmap");
+		madvise(p, size, MADV_NOHUGEPAGE); /* one for each touch would be 2 GB */
 		for (i = 0; i < 1000; i++)
 			p[(size / 1000) * (size_t)i] = 1;
 	} else if (IS("tables")) { /* reading takes no memory but for page tables, 4 KiB for each 2 MiB */

@@ -21,7 +21,7 @@ func BenchmarkTrapped(b *testing.B) {
 			script := fmt.Sprintf("import os\nfor _ in range(%d):\n try: os.getppid()\n except OSError: pass", b.N+1)
 			w, err := warden.Start(&warden.Spec{
 				Path: "/usr/bin/python3", Argv: []string{"python3", "-c", script}, Filter: trap(unix.SYS_GETPPID), Listener: true,
-				Files: []int{0, 1, 2}, Exec: -1, Ruleset: -1, Cwd: -1, TTY: -1, KeepCaps: ^uint64(0), KillerScope: 1 << 1,
+				Files: []int{0, 1, 2}, Exec: -1, Ruleset: -1, Cwd: -1, Cgroup: -1, TTY: -1, KeepCaps: ^uint64(0), KillerScope: 1 << 1,
 			})
 			if err != nil {
 				b.Fatal(err)

@@ -51,7 +51,7 @@ func serve(t *testing.T, nr uint32, script string, poll bool, h notify.Handler, 
 	defer r.Close()
 	w, err := warden.Start(&warden.Spec{
 		Path: "/bin/sh", Argv: []string{"sh", "-c", script}, Filter: trap(nr), Listener: true,
-		Files: []int{0, int(wr.Fd()), 2}, Exec: -1, Ruleset: -1, Cwd: -1, TTY: -1, KeepCaps: ^uint64(0), KillerScope: 1 << 1,
+		Files: []int{0, int(wr.Fd()), 2}, Exec: -1, Ruleset: -1, Cwd: -1, Cgroup: -1, TTY: -1, KeepCaps: ^uint64(0), KillerScope: 1 << 1,
 	})
 	wr.Close()
 	if err != nil {

@@ -38,7 +38,7 @@ static void killer_domain(void)
 		die(STEP_KILLER_PROOF, r < 0 ? r : -ENOTRECOVERABLE);
 }
 
-/* The killer needs five descriptors; all others, the command's among them, are
+/* The killer needs five descriptors, and keeps the cgroup's; all others, the command's among them, are
  * closed in its own table, or no pipe would ever end. */
 static void killer_descriptors(void)
 {
@@ -160,9 +160,24 @@ static int killer_limits(struct timespec *wait, int *waits)
 	return 0;
 }
 
+static long clone_child(u64 flags)
+{
+	long r;
+
+	check(STEP_LIMITS, memory_begin());
+	if (req->flags & REQ_CGROUP) {
+		r = cgroup_clone(flags, child_stack, sizeof child_stack);
+		if (r >= 0)
+			return r;
+		cgroup_error = (s32)-r;
+	}
+	memory_measure();
+	return spawn(flags | SIGCHLD, child_stack + sizeof child_stack, &child_pidfd, &progress, child_main);
+}
+
 void killer_main(void)
 {
-	u64 flags = CLONE_VM | CLONE_PIDFD | CLONE_CHILD_CLEARTID | SIGCHLD;
+	u64 flags = CLONE_VM | CLONE_PIDFD | CLONE_CHILD_CLEARTID;
 	struct pollfd fds[5];
 	struct timespec at_once = { 0, 0 }, wait;
 	char sink[512];
@@ -178,11 +193,10 @@ void killer_main(void)
 	} else {
 		check(STEP_KILLER_CLONE, sys5(__NR_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
 	}
-	check(STEP_LIMITS, memory_begin());
 	cpu_begin();
 	if (req->flags & REQ_LISTENER)
 		flags |= CLONE_FILES; /* exec undoes it: unshare_files() in begin_new_exec */
-	r = spawn(flags, child_stack + sizeof child_stack, &child_pidfd, &progress, child_main);
+	r = clone_child(flags);
 	if (r < 0)
 		die(STEP_CHILD_CLONE, r);
 	killer_descriptors();

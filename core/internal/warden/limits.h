@@ -82,7 +82,8 @@ u32 cpus_of_sandbox(void);
 /* memory.c and cpu.c: each does what is due at now, and sets next to when it is to be called
  * again; next is left alone when there is no such limit. Negative: it can't be enforced. */
 enum { NEVER = 0 };
-long memory_begin(void); /* before the command is there */
+long memory_begin(void);    /* before the command is there */
+void memory_measure(void); /* unless a cgroup keeps the limit, until that is lowered */
 void cpu_begin(void);
 long memory_run(u64 now, u64 *next);
 long memory_restrict(u64 bytes);

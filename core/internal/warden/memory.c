@@ -303,9 +303,13 @@ static long look(u64 now)
 
 long memory_begin(void)
 {
-	limit = req->max_memory;
 	machine_before = outside = shared_memory_of_machine();
-	return limit ? shmem_begin() : 0;
+	return req->max_memory ? shmem_begin() : 0;
+}
+
+void memory_measure(void)
+{
+	limit = req->max_memory;
 }
 
 long memory_restrict(u64 bytes)

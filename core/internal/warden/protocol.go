@@ -9,15 +9,15 @@ import (
 
 const (
 	requestMagic    = 0x534c5744
-	protocolVersion = 2
+	protocolVersion = 3
 	requestMax      = 16 << 20
 	cpuBytes        = 1024
 	requestSize     = 72 + cpuBytes + FilesMax/8
 	orderSize       = 24
 	killerOrderSize = 16
-	messageSize     = 88
+	messageSize     = 96
 
-	fdSlots    = 6    // FD_SLOTS
+	fdSlots    = 7    // FD_SLOTS
 	cmdlineMax = 2048 // CMDLINE_MAX
 )
 
@@ -41,6 +41,7 @@ const (
 	reqWritesMemory
 	reqExec
 	reqTerminal
+	reqCgroup
 )
 
 // Step is a step of the start, in the order they are taken.
@@ -126,6 +127,8 @@ type Message struct {
 	Limits                   uint32 // that were met: enum limit
 	MemoryVictim             int32  // whom max_memory has killed first, 0 nobody
 	MemoryFound              uint64 // bytes that there were then
+	CgroupErrno              int32  // why the command could not be born in its cgroup; 0: it was
+	CgroupKilled             uint32 // how many processes its limit has killed
 }
 
 var native = binary.NativeEndian
@@ -151,6 +154,8 @@ func decodeMessage(b []byte) (Message, bool) {
 		Limits:       native.Uint32(b[72:]),
 		MemoryVictim: int32(native.Uint32(b[76:])),
 		MemoryFound:  native.Uint64(b[80:]),
+		CgroupErrno:  int32(native.Uint32(b[88:])),
+		CgroupKilled: native.Uint32(b[92:]),
 	}, true
 }
 
@@ -201,7 +206,7 @@ func (s *Spec) encode() ([]byte, error) {
 		{s.NoFile != nil, reqNoFile}, {s.Cores != nil, reqAffinity},
 		{s.Ruleset >= 0, reqRuleset}, {s.Cwd >= 0, reqCwd}, {s.WaitKillable, reqWaitKillable},
 		{s.MaxProcesses != nil, reqMaxProcesses}, {s.Execs, reqExecs}, {s.WritesMemory, reqWritesMemory},
-		{s.Exec >= 0, reqExec}, {s.Terminal, reqTerminal},
+		{s.Exec >= 0, reqExec}, {s.Terminal, reqTerminal}, {s.Cgroup >= 0, reqCgroup},
 	} {
 		if f.set {
 			flags |= f.bit

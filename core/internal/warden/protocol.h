@@ -18,7 +18,7 @@ typedef long long s64;
 
 enum {
 	REQUEST_MAGIC = 0x534c5744, /* "SLWD" */
-	PROTOCOL_VERSION = 2,
+	PROTOCOL_VERSION = 3,
 	REQUEST_MAX = 16 << 20, /* argv and envp are at most 6 MiB: execve(2) */
 	CPU_BYTES = 1024,       /* 8192 CPUs: CONFIG_NR_CPUS of x86-64 */
 	FILES_MAX = 8192,       /* descriptors of the command */
@@ -31,6 +31,7 @@ enum fd_slot {
 	FD_HOST,    /* pidfd of the host, opened by the host */
 	FD_RULESET, /* Landlock ruleset of the command */
 	FD_CWD,     /* O_PATH directory */
+	FD_CGROUP,  /* directory of a cgroup, for the command */
 	FD_SLOTS,
 };
 
@@ -51,6 +52,7 @@ enum request_flag {
 	REQ_WRITES_MEMORY = 1 << 13, /* files on a tmpfs, for max_memory */
 	REQ_EXEC = 1 << 14, /* FD_EXEC is there */
 	REQ_TERMINAL = 1 << 15, /* the command's descriptor 0 is its session's terminal */
+	REQ_CGROUP = 1 << 16, /* FD_CGROUP is there, and has a limit of max_memory */
 };
 
 /* First datagram starts with this; the rest of total bytes follows, in as many
@@ -161,6 +163,8 @@ struct message {
 	u32 limits;    /* MSG_END: enum limit */
 	s32 memory_victim; /* MSG_END: whom max_memory has killed first, 0 nobody */
 	u64 memory_found;  /* MSG_END: how much there was then, bytes */
+	s32 cgroup_error;  /* MSG_CREATED, MSG_END: why the command could not be born in its cgroup */
+	u32 cgroup_killed; /* MSG_END: how many processes its limit has killed */
 };
 
 /* Those that the sandbox has met; the values of core.Limits. */
@@ -170,6 +174,6 @@ enum limit { LIMIT_PROCESSES = 1 << 0, LIMIT_MEMORY = 1 << 1, LIMIT_CPU = 1 << 2
 _Static_assert(sizeof(struct request) == 72 + CPU_BYTES + FILES_MAX / 8, "request");
 _Static_assert(sizeof(struct order) == 24, "order");
 _Static_assert(sizeof(struct killer_order) == 16, "killer_order");
-_Static_assert(sizeof(struct message) == 88, "message");
+_Static_assert(sizeof(struct message) == 96, "message");
 
 #endif

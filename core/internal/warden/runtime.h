@@ -54,6 +54,11 @@ static inline long spawn(u64 flags, void *stack, void *ptid, volatile void *ctid
 	return spawn_((unsigned long)flags, stack, ptid, ctid, fn);
 }
 
+struct clone_args { /* clone3(2) */
+	u64 flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+};
+long spawn_into(struct clone_args *args, unsigned long size, void (*fn)(void));
+
 enum { FUTEX_WAIT, FUTEX_WAKE };
 static inline void futex_wait(volatile u32 *word, u32 value)
 {
@@ -114,7 +119,7 @@ enum {
 	SIGTRAP = 5, SIGKILL = 9, SIGTERM = 15, SIGCHLD = 17, SIGCONT = 18, SIGSTOP = 19,
 	SIG_SETMASK = 2, WNOHANG = 1, WSTOPPED = 2, WEXITED = 4, WNOWAIT = 0x1000000, P_ALL = 0, P_PID = 1, CLD_TRAPPED = 4, RUSAGE_CHILDREN = -1,
 	ACCESS_FS_REFER = 1 << 13, RULE_PATH_BENEATH = 1, /* linux/landlock.h */
-	O_PATH = 010000000, O_RDONLY = 0, O_NONBLOCK = 04000, O_CLOEXEC = 02000000, AT_FDCWD = -100,
+	O_PATH = 010000000, O_RDONLY = 0, O_NONBLOCK = 04000, O_CLOEXEC = 02000000, AT_FDCWD = -100, AT_REMOVEDIR = 0x200,
 	PROT_READ = 1, PROT_WRITE = 2, MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20,
 	POLLIN = 1, POLLHUP = 0x10, POLLNVAL = 0x20,
 	SOL_SOCKET = 1, SCM_RIGHTS = 1, MSG_PEEK = 2, MSG_DONTWAIT = 0x40, MSG_NOSIGNAL = 0x4000,
@@ -136,6 +141,7 @@ enum {
 	PTRACE_EVENT_SECCOMP = 7, PTRACE_EVENT_STOP = 128,
 };
 #define WALL 0x40000000L
+#define CLONE_INTO_CGROUP 0x200000000ULL
 #define SECCOMP_IOCTL_NOTIF_SEND 0xc0182101UL
 #define SECCOMP_IOCTL_NOTIF_ID_VALID 0x40082102UL
 /* asm/unistd.h of older systems lacks them; the numbers are common to both

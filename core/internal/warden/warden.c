@@ -279,6 +279,9 @@ static void __attribute__((noreturn)) parent_end(void)
 	m.processes = fork_total();
 	m.memory_victim = memory_victim;
 	m.memory_found = memory_found;
+	m.cgroup_error = cgroup_error;
+	if (req && req->flags & REQ_CGROUP)
+		m.cgroup_killed = cgroup_remove();
 	send_message(&m, -1);
 	sys1(__NR_exit_group, 0);
 	__builtin_unreachable();
@@ -363,6 +366,8 @@ static long parent_slots(void)
 		r = sys3(__NR_dup3, fd_of(FD_CTL), fd_of(FD_RULESET), O_CLOEXEC);
 	if (r >= 0 && !(req->flags & REQ_CWD))
 		r = sys3(__NR_dup3, fd_of(FD_CTL), fd_of(FD_CWD), O_CLOEXEC);
+	if (r >= 0 && !(req->flags & REQ_CGROUP))
+		r = sys3(__NR_dup3, fd_of(FD_CTL), fd_of(FD_CGROUP), O_CLOEXEC);
 	return r;
 }
 
@@ -491,6 +496,7 @@ void __attribute__((used, noreturn)) warden_main(long *sp)
 		created.type = MSG_CREATED;
 		created.pid = child_pid;
 		created.killer = killer_pid;
+		created.cgroup_error = cgroup_error;
 		send_message(&created, listener);
 	}
 	parent_loop((int)sigfd);

@@ -24,6 +24,7 @@ type Spec struct {
 	Exec      int    // write end of a pipe that only the command's task holds, until its exec, -1 none
 	Ruleset   int    // Landlock ruleset, -1 none
 	Cwd       int    // O_PATH directory, -1 the host's
+	Cgroup    int    // directory of a cgroup that limits the memory to MaxMemory, -1 none
 
 	Park         bool // wait for Go before the exec
 	Listener     bool // the filter notifies
@@ -102,15 +103,18 @@ func Start(s *Spec) (*Warden, error) {
 		}
 		files = append(files, uintptr(fd))
 	}
-	files = append(files, unused, uintptr(ctl[1]), uintptr(order[1]), uintptr(host), unused, unused)
+	files = append(files, unused, uintptr(ctl[1]), uintptr(order[1]), uintptr(host), unused, unused, unused)
 	if s.Exec >= 0 {
 		files[len(s.Files)] = uintptr(s.Exec)
 	}
 	if s.Ruleset >= 0 {
-		files[len(files)-2] = uintptr(s.Ruleset)
+		files[len(s.Files)+4] = uintptr(s.Ruleset)
 	}
 	if s.Cwd >= 0 {
-		files[len(files)-1] = uintptr(s.Cwd)
+		files[len(s.Files)+5] = uintptr(s.Cwd)
+	}
+	if s.Cgroup >= 0 {
+		files[len(s.Files)+6] = uintptr(s.Cgroup)
 	}
 	image, err := program.open(files)
 	if err != nil {

@@ -31,6 +31,7 @@ extern volatile s32 child_status; /* whoever reaps the child: a wait status */
 extern volatile u32 limits_met;   /* any task, atomically: enum limit */
 extern volatile s32 memory_victim; /* killer: see struct message */
 extern volatile u64 memory_found;  /* killer */
+extern volatile s32 cgroup_error;  /* killer: errno */
 
 static inline int fd_of(enum fd_slot slot) { return (int)nfds + (int)slot; }
 
@@ -56,6 +57,10 @@ void tracee_died(s32 tid);
 int tracee_stopping(void);
 int tracee_interrupted(s32 tid); /* it has an interrupt queued, which must not get lost */
 void tracee_recheck(void);
+
+/* cgroup.c */
+long cgroup_clone(u64 flags, char *stack, u64 size);
+u32 cgroup_remove(void); /* how many processes the limit has killed */
 
 /* proc.c, run by any task */
 struct task_stat { /* proc_pid_stat(5) */

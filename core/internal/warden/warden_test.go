@@ -22,7 +22,7 @@ func spec(argv ...string) *Spec {
 		panic(err)
 	}
 	return &Spec{Path: path, Argv: argv, Env: os.Environ(), Files: []int{0, 1, 2}, Exec: -1,
-		Ruleset: -1, Cwd: -1, TTY: -1, KeepCaps: allCaps, KillerScope: scopeSignal}
+		Ruleset: -1, Cwd: -1, Cgroup: -1, TTY: -1, KeepCaps: allCaps, KillerScope: scopeSignal}
 }
 
 func start(t *testing.T, s *Spec) *Warden {

@@ -9,8 +9,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/sandlock/sandlock/core"
@@ -22,6 +25,8 @@ const (
 	scopeFile   = "/proc/sys/kernel/yama/ptrace_scope"
 	testsDir    = "/sandlock"
 	victimsDir  = testsDir + "/victims"
+	hostCgroup  = "/sys/fs/cgroup/given/host"
+	nobody      = 65534 // bothUsers of tests/attacks
 )
 
 func main() {
@@ -45,6 +50,7 @@ func boot() error {
 	for _, m := range []struct{ kind, at, options string }{
 		{"proc", "/proc", ""},
 		{"sysfs", "/sys", ""},
+		{"cgroup2", "/sys/fs/cgroup", ""},
 		{"securityfs", "/sys/kernel/security", ""},
 		{"devtmpfs", "/dev", ""},
 		{"devpts", "/dev/pts", "ptmxmode=0666"},
@@ -66,9 +72,12 @@ func boot() error {
 	if err := loopbackUp(); err != nil {
 		return fmt.Errorf("loopback: %w", err)
 	}
+	if err := delegateCgroup(); err != nil {
+		return fmt.Errorf("cgroup: %w", err)
+	}
 	tests, err := os.StartProcess("/init", append([]string{"init"}, os.Args[1:]...), &os.ProcAttr{
 		Env: []string{"PATH=/usr/bin", "HOME=/tmp", "LC_ALL=C", "SANDLOCK_VM=1", "SANDLOCK_VICTIMS=" + victimsDir,
-			"SANDLOCK_ATTACK_ROUNDS=20"},
+			"SANDLOCK_ATTACK_ROUNDS=20", "VM_STEPS=" + os.Getenv("VM_STEPS")},
 		Files: []*os.File{nil, os.Stdout, os.Stderr}, Sys: &unix.SysProcAttr{Setsid: true},
 	})
 	if err != nil {
@@ -94,6 +103,24 @@ func boot() error {
 	return unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 }
 
+// delegateCgroup leaves a cgroup with a memory controller to an ordinary user, as systemd does
+// for a service that has Delegate=memory, DelegateSubgroup=host and that user.
+func delegateCgroup() error {
+	if err := os.WriteFile("/sys/fs/cgroup/cgroup.subtree_control", []byte("+memory"), 0); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(hostCgroup, 0o755); err != nil {
+		return err
+	}
+	parent := filepath.Dir(hostCgroup)
+	for _, name := range []string{"", "/cgroup.procs", "/cgroup.subtree_control", "/host", "/host/cgroup.procs"} {
+		if err := os.Chown(parent+name, nobody, nobody); err != nil {
+			return err
+		}
+	}
+	return unix.Setxattr(parent, "user.delegate", []byte("1"), 0)
+}
+
 // loopbackUp does what ip link set lo up does: netdevice(7).
 func loopbackUp() error {
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -115,12 +142,19 @@ func runAll() error {
 	if err != nil {
 		return err
 	}
+	chosen, err := regexp.Compile(os.Getenv("VM_STEPS"))
+	if err != nil {
+		return err
+	}
 	var failed []string
 	for _, s := range steps {
-		if abi < s.from {
+		name := fmt.Sprintf("ptrace_scope %d: %s %s", s.scope, s.program, strings.Join(s.args, " "))
+		if s.cgroup {
+			name += " in a delegated cgroup"
+		}
+		if abi < s.from || !chosen.MatchString(name) {
 			continue
 		}
-		name := fmt.Sprintf("ptrace_scope %d: %s %s", s.scope, s.program, strings.Join(s.args, " "))
 		if err := s.run(name); err != nil {
 			failed = append(failed, fmt.Sprintf("%s: %v", name, err))
 		}
@@ -165,6 +199,14 @@ func (s *step) run(name string) error {
 	cmd.Env = append(os.Environ(), s.env...)
 	cmd.Stdout = io.MultiWriter(os.Stdout, &out)
 	cmd.Stderr = cmd.Stdout
+	if s.cgroup {
+		group, err := os.Open(hostCgroup)
+		if err != nil {
+			return err
+		}
+		defer group.Close()
+		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(group.Fd())}
+	}
 	err := cmd.Run()
 	fmt.Printf("(%.0f s)\n", time.Since(start).Seconds())
 	switch {

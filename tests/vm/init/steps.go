@@ -9,6 +9,7 @@ type step struct {
 	env     []string
 	want    string // has to be in the output
 	from    int    // the Landlock ABI that it needs
+	cgroup  bool   // run in hostCgroup
 }
 
 func tests(names string) []string {
@@ -24,6 +25,8 @@ const (
 	ended  = "TestDaemons|TestEndings|TestHostKilled|TestWardenKilled"
 	limits = "TestMaxProcesses|TestMaxProcessesCount|TestForksUnderSignals|TestTracedFromBirth|" +
 		"TestMaxCPUAndJobs|TestMaxCPULeavesStopped|TestMaxCPUContinued|TestHeldEnds"
+	memory = "TestMemoryCgroup|TestMemoryCgroupIsOutOfReach|TestMemoryCgroupGoes|" +
+		"TestMaxMemory|TestBelowMaxMemory|TestRestrictMaxMemory|TestHostKilled|TestWardenKilled"
 	// What older kernels do without.
 	scoped = "TestNetworkDoors|TestListenDoors|TestAbstractSockets|TestProcessesOutside"
 	runs   = "TestRunCollectsOutputAndStatus|TestRulesetIsEnforced|TestStartErrors|" +
@@ -44,6 +47,7 @@ var steps = []step{
 	{scope: 1, program: "core.test", args: tests(runs), want: passed},
 	{scope: 1, program: "attacks.test", args: tests(ended), want: passed},
 	{scope: 1, program: "attacks.test", args: tests(limits), want: passed},
+	{scope: 1, program: "attacks.test", args: tests(memory), want: passed, cgroup: true},
 	{scope: 1, program: "attacks.test", args: tests(traced), want: passed},
 	{scope: 2, program: "victims/report", want: `"yama":2`},
 	{scope: 2, program: "attacks.test", args: tests("TestYama"), want: passed},
