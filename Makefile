@@ -1,7 +1,7 @@
 # make            the warden, libsandlock.so, the tool and, in place, the Python package
 # make test       everything that tests; fetches what it needs (tests/setup)
-# make test-apps  PostgreSQL, Redis and Chromium in a sandbox; installs them
-# make test-cpython  CPython's own tests of subprocess, over Sandbox.popen; installs them
+# make test-apps  PostgreSQL, Redis, their clients and Chromium in a sandbox; installs them
+# make test-cpython  CPython's own tests, in a sandbox and over Sandbox.popen; installs them
 # make test-vm    some of the tests on Debian's kernels, in qemu, under each of Yama's
 #                 ptrace scopes; installs qemu, downloads the kernels
 # make bench      the measurements beside their peers
@@ -103,7 +103,7 @@ python/src/sandlock/bin/sandlock: $(TOOL)
 test: all test-setup vet go-test python-test
 
 test-setup:
-	tests/setup/packages strace git bzip2 nodejs cargo pkg-config g++ curl wget iproute2 default-jre-headless tmux vim less
+	tests/setup/packages strace git bzip2 nodejs cargo pkg-config g++ curl wget iproute2 iputils-ping default-jre-headless tmux vim less
 	PYTHON='$(PYTHON)' tests/setup/venv
 
 vet: $(WARDEN)
@@ -127,7 +127,8 @@ test-apps: all test-setup
 test-cpython: all
 	tests/setup/packages libpython3-testsuite
 	PYTHONPATH=python/src /usr/bin/python3 tests/cpython/run.py
-	PYTHONPATH=python/src /usr/bin/python3 tests/cpython/files.py
+	PYTHONPATH=python/src /usr/bin/python3 tests/cpython/compare.py files
+	PYTHONPATH=python/src /usr/bin/python3 tests/cpython/compare.py network
 
 # Metapackages, older kernels first; those that the distribution lacks are left out.
 VM_KERNELS ?= linux-image-cloud-amd64 linux-image-6.12-cloud-amd64

@@ -11,10 +11,10 @@ import (
 	"testing"
 )
 
-// The addresses that may be reached and that may not: of loopback, and in the network
-// namespace that TestNetworkNamespace makes of a network.
+// The addresses that may be reached and that may not: of loopback, or of the namespace where
+// the servers are.
 func addresses() (may, mayNot string) {
-	if os.Getenv("SANDLOCK_TEST_NETNS") != "" {
+	if apart() {
 		return "203.0.113.1", "203.0.113.2"
 	}
 	return "127.0.0.1", "127.0.0.2"
@@ -27,16 +27,19 @@ func webServer(t *testing.T, dir string) (may, mayNot string) {
 	mux.Handle("/", http.FileServer(http.Dir(dir)))
 	mux.HandleFunc("/denied", func(http.ResponseWriter, *http.Request) { t.Error("a request that was denied has arrived") })
 	hostMay, hostMayNot := addresses()
-	first, err := net.Listen("tcp", net.JoinHostPort(hostMay, "0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(first.Addr().String())
-	second, err := net.Listen("tcp", net.JoinHostPort(hostMayNot, port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, l := range []net.Listener{first, second} {
+	var listeners [2]net.Listener
+	port := "0"
+	amongServers(t, func() {
+		for i, host := range []string{hostMay, hostMayNot} {
+			l, err := net.Listen("tcp", net.JoinHostPort(host, port))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, port, _ = net.SplitHostPort(l.Addr().String())
+			listeners[i] = l
+		}
+	})
+	for _, l := range listeners {
 		server := httptest.NewUnstartedServer(mux)
 		server.Listener.Close()
 		server.Listener = l
@@ -59,6 +62,19 @@ async def main():
     try: await get(*sys.argv[2].split(":"))
     except PermissionError as e: print(e.errno)
 asyncio.run(main())
+`
+
+const requestsFetch = `
+import requests, sys
+session = requests.Session()
+for _ in range(20):
+    print(session.get(sys.argv[1], timeout=20).text, end="")
+try:
+    session.get(sys.argv[2], timeout=20)
+except requests.ConnectionError as e:
+    while not isinstance(e, PermissionError):
+        e = e.__cause__ or e.__context__
+    print(e.errno)
 `
 
 const goFetch = `package main
@@ -128,6 +144,15 @@ func TestNetworkPrograms(t *testing.T) {
 		a.expect("hello\n", "python3", "-c", "import urllib.request, sys; print(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode(), end='')", url)
 		a.expect(twenty+"13\n", "python3", "-c", asyncioFetch, may, mayNot)
 	})
+	t.Run("requests", func(t *testing.T) {
+		python, err := filepath.Abs("../../build/venv/bin/python")
+		if err != nil || exec.Command(python, "-c", "import requests").Run() != nil {
+			t.Skip("tests/setup/venv has not installed requests")
+		}
+		a := prepare(t)
+		a.read(filepath.Dir(filepath.Dir(python)), outside(t, python, "-c", "import sys; print(sys.base_prefix)"))
+		a.expect(twenty+"13\n", python, "-c", requestsFetch, url, denied)
+	})
 	t.Run("node", func(t *testing.T) {
 		outside(t, "node", "--version")
 		prepare(t).expect(twenty+"EACCES\n", "node", "-e", nodeFetch, may, mayNot)
@@ -157,22 +182,4 @@ func TestNetworkPrograms(t *testing.T) {
 		a.expect("first\n", "git", "-C", "copy", "log", "--format=%s")
 		a.expect("128\n", "sh", "-c", "git clone -q http://"+mayNot+"/denied 2>/dev/null; echo $?")
 	})
-}
-
-// The same with addresses that are not of loopback.
-func TestNetworkNamespace(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("makes a network namespace")
-	}
-	setup := `ip link set lo up && ip address add 203.0.113.1/32 dev lo && ip address add 203.0.113.2/32 dev lo && exec "$@"`
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("unshare", "--net", "sh", "-c", setup, "sh", self, "-test.run=^TestNetworkPrograms$", "-test.v")
-	cmd.Env = append(os.Environ(), "SANDLOCK_TEST_NETNS=1", "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
-	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: TestNetworkPrograms") {
-		t.Errorf("%v\n%s", err, out)
-	}
 }
