@@ -58,9 +58,9 @@ func shownPaths(paths []string) string {
 
 // guardsAttributes reports whether calls that change modes, owners, times and extended
 // attributes are carried out beneath the writable paths and refused elsewhere. Where nothing is
-// writable, or the kernel can't have it done for the caller, they are refused altogether.
+// writable, or it can't be done for the caller here, they are refused altogether.
 func (p *Policy) guardsAttributes(k Kernel) bool {
-	return len(p.FSWritable) > 0 && k.WaitKillableRecv && k.traces()
+	return len(p.FSWritable) > 0 && k.WaitKillableRecv && k.ListenerProblem == "" && k.traces()
 }
 
 // trappedFiles are the calls that the supervisor carries out, or looks at.

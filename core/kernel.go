@@ -31,6 +31,9 @@ type Kernel struct {
 	// WaitKillableRecv: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, Linux 5.19. An
 	// exec can be followed to its end only with it.
 	WaitKillableRecv bool
+	// ListenerProblem says why no filter with a listener can be installed, though the kernel
+	// has them; "" when one can.
+	ListenerProblem string
 	// SyncWakeUp: SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP, Linux 6.6.
 	SyncWakeUp bool
 
@@ -56,7 +59,7 @@ type Kernel struct {
 // hostKernel is the running kernel, asked once.
 var hostKernel = sync.OnceValue(Probe)
 
-// Probe asks the running kernel. It installs nothing and changes nothing.
+// Probe asks the running kernel. It changes nothing.
 func Probe() Kernel {
 	k := Kernel{Yama: -1}
 	var u unix.Utsname
@@ -75,8 +78,16 @@ func Probe() Kernel {
 		k.SeccompProblem = fmt.Sprintf("seccomp filters are not available (they need CONFIG_SECCOMP_FILTER, and an outer sandbox that allows seccomp(2)): %v", err)
 	}
 	k.UserNotification = sys.SeccompActionAvailable(unix.SECCOMP_RET_USER_NOTIF) == nil
-	k.WaitKillableRecv = k.UserNotification && sys.SeccompFlagsAvailable(
-		unix.SECCOMP_FILTER_FLAG_NEW_LISTENER|unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) == nil
+	if k.UserNotification {
+		err := sys.SeccompFlagsAvailable(unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
+		k.WaitKillableRecv = err == nil || err == unix.EBUSY && k.AtLeast(5, 19) // a filter that looks at the flags
+		if err := sys.SeccompListener(); err != nil {
+			k.ListenerProblem = err.Error()
+		}
+		if k.ListenerProblem == unix.EBUSY.Error() {
+			k.ListenerProblem = "a sandbox around this process has the listener, and the kernel allows no second one within (EBUSY, seccomp(2))"
+		}
+	}
 	// Nothing but a listener would tell about these two.
 	k.AddFDSend = k.UserNotification && k.AtLeast(5, 14)
 	k.SyncWakeUp = k.UserNotification && k.AtLeast(6, 6)

@@ -19,6 +19,9 @@ func (p *Plan) check(k Kernel) error {
 	if p.traps && !k.UserNotification {
 		lack("the policy needs seccomp user notifications (Linux 5.0) for %s", strings.Join(p.trapped, ", "))
 	}
+	if p.traps && k.UserNotification && k.ListenerProblem != "" {
+		lack("the policy needs a seccomp listener for %s: %s", strings.Join(p.trapped, ", "), k.ListenerProblem)
+	}
 	if p.judgesExec() && !p.argvWeak {
 		switch {
 		case k.UserNotification && !k.WaitKillableRecv:

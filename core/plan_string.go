@@ -58,11 +58,26 @@ func (p *Plan) String() string {
 	if p.views != nil {
 		line("files of its own", "%v", p.views)
 	}
+	if len(p.writable) > 0 {
+		line("modes, owners, times, attributes", "%s", orElse(p.guardsAttributes, "beneath fs_writable, by the library", "never changed: "+p.attributesProblem()))
+	}
 	line("trapped", "%v", p.trapped)
 	b.WriteString(p.landlock.String())
 	fmt.Fprintf(&b, "seccomp program, %d instructions\n", p.filter.Len())
 	b.WriteString(p.filter.String())
 	return b.String()
+}
+
+// attributesProblem is why [Policy.guardsAttributes] is false though something is writable.
+func (p *Plan) attributesProblem() string {
+	switch {
+	case p.kernel.ListenerProblem != "":
+		return p.kernel.ListenerProblem
+	case !p.kernel.WaitKillableRecv:
+		return "it needs SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (Linux 5.19)"
+	default:
+		return "Yama forbids ptrace(2)"
+	}
 }
 
 func shownLimit[T uint32 | uint64](limit *T, unit string) string {

@@ -61,6 +61,7 @@ disable: [fs-ioctl-dev]
 policy_fn: asked about [execve execveat], each answer within 30s
 record_execs: false
 argv_safety: strict
+modes, owners, times, attributes: beneath fs_writable, by the library
 trapped: [chmod chown execve execveat fchmod fchmodat fchmodat2 fchown fchownat fremovexattr fsetxattr futimesat lchown listen lremovexattr lsetxattr removexattr setsockopt setxattr utime utimensat utimes]
 landlock ABI 7
   handled fs: execute write_file read_file read_dir remove_dir remove_file make_char make_dir make_reg make_sock make_fifo make_block make_sym refer truncate

@@ -75,6 +75,7 @@ func (r kernelReport) text(k core.Kernel) string {
 	out += "seccomp\n"
 	line(k.SeccompProblem == "", "filters", "CONFIG_SECCOMP_FILTER", "nothing can be run: "+k.SeccompProblem)
 	line(k.UserNotification, "user notifications", "Linux 5.0", "nothing can be asked of the supervisor: no policy_fn, no rule for addresses, no listening on some ports only")
+	line(k.ListenerProblem == "", "a listener for a sandbox", "no sandbox around this process that has one", "no policy_fn, no denied path, no rule for addresses; modes and times of files can't be changed")
 	line(k.AddFDSend, "descriptors in answers", "Linux 5.14", "the supervisor can't open files for the sandbox")
 	line(k.WaitKillableRecv, "killable waits", "Linux 5.19", "no policy_fn can judge the arguments of an exec")
 	line(k.SyncWakeUp, "synchronous wake-up", "Linux 6.6", "each question to the supervisor takes about 40 µs longer")

@@ -19,7 +19,7 @@ from sandlock import Sandbox
 HERE = pathlib.Path(__file__).resolve().parent
 DOCS = HERE.parents[1] / "docs"
 SYSTEM = ["/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", "/sys", "/dev", "/run", "/var", sys.base_prefix, str(HERE)]
-PATIENCE = 900  # seconds, for a module; the longest take a minute
+PATIENCE = 900  # seconds, for a module; the longest, asyncio, takes one minute or two
 Outcomes = Dict[str, Tuple[str, str]]
 
 
@@ -27,7 +27,6 @@ def files(top: pathlib.Path) -> Dict[str, Dict[str, Any]]:
     """Without and with something denied elsewhere."""
     denied = top / "denied"
     denied.mkdir()
-    # Sockets are a part of it, each address of loopback by the kernel's rules.
     fields: Dict[str, Any] = {"net_allow": ["*"], "net_allow_bind": ["*"]}
     return {"grants": fields, "one denial": {**fields, "fs_denied": [denied]}}
 
@@ -104,7 +103,7 @@ def compare(suite: str, module: str) -> Tuple[Set[str], List[str]]:
                 differ |= reasons
                 if not reasons:
                     surprises.append(f"{module}, {kind}: {name}: {want[name]} outside, {got.get(name)} inside, and is not listed")
-        if len(all_outside) < 10:
+        if len(all_outside) < 4:  # as many has test_urllib_response
             surprises.append(f"{module}: {len(all_outside)} tests outside")
     return differ, surprises
 

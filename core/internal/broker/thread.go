@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
 
@@ -127,7 +126,7 @@ func (p *pool) do(f func()) error {
 		return errClosed
 	case len(p.queue) >= p.idle && p.threads < maxThreads:
 		p.threads++
-		go p.run(j)
+		sys.OwnThread(func() { p.serve(j) })
 	default:
 		p.queue = append(p.queue, j)
 		p.change.Signal()
@@ -166,25 +165,7 @@ func (p *pool) next() *job {
 	return j
 }
 
-// run is a thread of the pool. It ends with its goroutine, as nothing undoes its
-// confinement: it is never unlocked (runtime.LockOSThread). The main thread would stay
-// instead, and is the host's, so it is passed over.
-func (p *pool) run(j *job) {
-	runtime.LockOSThread()
-	if unix.Gettid() == unix.Getpid() {
-		elsewhere := make(chan struct{})
-		go func() {
-			runtime.LockOSThread() // on another thread, as this one is taken
-			close(elsewhere)
-			p.serve(j)
-		}()
-		<-elsewhere
-		runtime.UnlockOSThread()
-		return
-	}
-	p.serve(j)
-}
-
+// serve is a thread of the pool.
 func (p *pool) serve(j *job) {
 	if err := p.confine(); err != nil {
 		p.mu.Lock()
