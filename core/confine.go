@@ -51,16 +51,8 @@ func (p *Policy) unconfinable() error {
 	if p.PolicyFn != nil {
 		f.add("policy_fn", "", forSupervisor)
 	}
-	policy := *p
+	policy := p.withoutEmpty()
 	policy.PolicyFn = nil // functions can't be compared
-	fields := reflect.ValueOf(&policy).Elem()
-	for i := range fields.NumField() {
-		// An empty list is what a missing one is, but of these.
-		field := fields.Field(i)
-		if kind := field.Kind(); (kind == reflect.Slice || kind == reflect.Map) && field.Len() == 0 && fields.Type().Field(i).Name != "GPUDevices" {
-			field.SetZero()
-		}
-	}
 	if policy.MaxProcesses == nil {
 		policy.MaxProcesses = NewPolicy().MaxProcesses // what no limit is here, too
 	}
@@ -79,6 +71,20 @@ func (p *Policy) unconfinable() error {
 		}
 	}
 	return f.err()
+}
+
+// withoutEmpty is the same policy with no list or map that is empty: it is what a missing one
+// is, but of GPUDevices.
+func (p Policy) withoutEmpty() Policy {
+	fields := reflect.ValueOf(&p).Elem()
+	for i := range fields.NumField() {
+		field := fields.Field(i)
+		kind := field.Kind()
+		if (kind == reflect.Slice || kind == reflect.Map) && field.Len() == 0 && fields.Type().Field(i).Name != "GPUDevices" {
+			field.SetZero()
+		}
+	}
+	return p
 }
 
 // Confinement opens the paths of the policy for the calling process to confine itself. It

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOOL = ROOT / "build" / "sandlock"
-PAGES = ["README.md", "docs/tool.md", "docs/cookbook.md"]
+PAGES = ["README.md", "docs/guide.md", "docs/tool.md", "docs/cookbook.md"]
 
 
 def sessions() -> List[Tuple[str, str]]:

@@ -62,6 +62,29 @@ def test_c(tmp_path: pathlib.Path) -> None:
     assert ran.stdout == "hello from the sandbox\n"
 
 
+def c_programs() -> List[Tuple[str, str]]:
+    return [(source, all_blocks[i + 1][1]) for all_blocks in (blocks(page.read_text()) for page in sorted((ROOT / "docs").glob("*.md")))
+            for i, (kind, source) in enumerate(all_blocks) if kind == "c"]
+
+
+@pytest.mark.parametrize("source,output", c_programs())
+def test_c_of_docs(source: str, output: str, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "pasted.c").write_text(source)
+    subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-I", ROOT / "include", "pasted.c", ROOT / "build" / "libsandlock.so.0",
+                    f"-Wl,-rpath,{ROOT / 'build'}", "-o", "pasted"], cwd=tmp_path, check=True)
+    ran = subprocess.run([tmp_path / "pasted"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert (ran.stderr, ran.stdout) == ("", output)
+
+
+def test_each_block_is_run() -> None:
+    """The languages whose blocks a test runs, and the text that they print; profiles are in
+    TOML, and what has no language is a picture or a command line of a measurement."""
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        kinds = {kind for kind, _ in blocks(page.read_text())}
+        assert kinds <= {"python", "c", "sh", "console", "text", "toml", ""}, (page.name, kinds)
+        assert "sh" not in kinds or page.name == "README.md"
+
+
 def missing_fields() -> List[str]:
     section = README.split("These fields are refused when they are set:")[1].split("And these are not")[0]
     return [name for name in re.findall(r"`([a-z_]+)`", section) if name != "net_allow"]
