@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -67,5 +68,30 @@ func TestHeaderExample(t *testing.T) {
 				t.Errorf("printed %q", out)
 			}
 		})
+	}
+}
+
+// TestManualPage: sandlock(3) names the functions of the header, and no others.
+func TestManualPage(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(root, "docs", "man", "sandlock.3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), ".SH FUNCTIONS")
+	section, _, _ = strings.Cut(section, "\n.SH ")
+	var named []string
+	for _, m := range regexp.MustCompile(`\.BR (sandlock_\w+) \(\)`).FindAllStringSubmatch(section, -1) {
+		named = append(named, m[1])
+	}
+	there := declared(t)
+	for _, name := range there {
+		if !slices.Contains(named, name) {
+			t.Errorf("%s: not in sandlock(3)", name)
+		}
+	}
+	for _, name := range named {
+		if !slices.Contains(there, name) {
+			t.Errorf("%s: in sandlock(3), and not in the header", name)
+		}
 	}
 }
