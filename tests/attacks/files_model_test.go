@@ -200,6 +200,10 @@ func model(t *testing.T, seed uint64, calls int) {
 		p.FSReadable = append(p.FSReadable, list, "/proc", filepath.Join(roots[i], "ro"))
 		p.FSWritable = []string{filepath.Join(roots[i], "rw")}
 		p.Cwd = roots[i]
+		if o.IntN(2) == 0 { // opens are looked at for files of its own, and are as if they were not
+			all := uint32(1 << 20)
+			p.NumCPUs = &all
+		}
 		argv := []string{victim("fsops"), mode, list}
 		for _, d := range denials {
 			path := filepath.Join(roots[i], d)
