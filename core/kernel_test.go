@@ -111,6 +111,8 @@ func TestCheck(t *testing.T) {
 		{"no seccomp", without(func(k *Kernel) { k.SeccompProblem = "no filters" }), func(p *Policy) {}, []string{"no filters"}},
 		{"no notifications, none needed", without(func(k *Kernel) { k.UserNotification = false }), func(p *Policy) {}, nil},
 		{"no listener, none needed", without(func(k *Kernel) { k.ListenerProblem = "x" }), func(p *Policy) { p.FSWritable = []string{"/tmp"} }, nil},
+		{"no listener for files of its own", without(func(k *Kernel) { k.ListenerProblem = "x" }),
+			func(p *Policy) { p.FSReadable, p.NumCPUs = []string{"/proc"}, ptr(uint32(1)) }, nil},
 		{"no listener for a denied path", without(func(k *Kernel) { k.ListenerProblem = "it is taken" }),
 			func(p *Policy) { p.FSReadable, p.FSDenied = []string{"/tmp"}, []string{"/tmp/x"} },
 			[]string{"the policy needs a seccomp listener for "}},

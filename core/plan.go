@@ -29,7 +29,7 @@ type Plan struct {
 	fsExecutable     bool     // fs_executable says what may be executed
 	deniedSyscalls   []string // extra_deny_syscalls
 	views            []string // files that others are shown in the place of; nil: none, and nothing is trapped for them
-	unseen           []string // those that would be, but for this kernel
+	unseen           []string // those that would be, where the supervisor can look at opens
 
 	policyFn      PolicyFunc
 	events        []string      // what policyFn is asked about, sorted

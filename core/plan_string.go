@@ -59,7 +59,7 @@ func (p *Plan) String() string {
 		line("files of its own", "%v", p.views)
 	}
 	if len(p.writable) > 0 {
-		line("modes, owners, times, attributes", "%s", orElse(p.guardsAttributes, "beneath fs_writable, by the library", "never changed: "+p.attributesProblem()))
+		line("modes, owners, times, attributes", "%s", orElse(p.guardsAttributes, "beneath fs_writable, by the library", "never changed: "+p.listenerProblem()))
 	}
 	line("trapped", "%v", p.trapped)
 	b.WriteString(p.landlock.String())
@@ -68,8 +68,9 @@ func (p *Plan) String() string {
 	return b.String()
 }
 
-// attributesProblem is why [Policy.guardsAttributes] is false though something is writable.
-func (p *Plan) attributesProblem() string {
+// listenerProblem is why [Policy.guardsAttributes] is false though something is writable, and
+// why files can't be shown.
+func (p *Plan) listenerProblem() string {
 	switch {
 	case p.kernel.ListenerProblem != "":
 		return p.kernel.ListenerProblem

@@ -206,7 +206,7 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 		return nil, err
 	}
 	for _, path := range p.unseen {
-		s.logf("%s is the machine's: what the policy says of it can't be shown, as that takes Linux 5.19 and ptrace(2)", path)
+		s.logf("%s is the machine's: what the policy says of it can't be shown, as opens can't be looked at here: %s", path, p.listenerProblem())
 	}
 	s.makeCgroup(spec)
 	s.started = time.Now()

@@ -20,7 +20,7 @@ const (
 )
 
 // views are the files that a policy has others shown in the place of, and unseen those that
-// this kernel can't have shown. Opens are trapped for it, so of what no grant can be seen
+// can't be shown here. Opens are trapped for it, so of what no grant can be seen
 // to lead to there is none. The names of net_allow mean something in any case.
 func (p *Policy) views(k Kernel) (views, unseen []string) {
 	net := p.compileNet()
@@ -35,7 +35,7 @@ func (p *Policy) views(k Kernel) (views, unseen []string) {
 	if p.MaxMemory != nil && p.mayRead(meminfoFile) {
 		views = append(views, meminfoFile)
 	}
-	if !k.WaitKillableRecv || !k.traces() {
+	if !k.WaitKillableRecv || k.ListenerProblem != "" || !k.traces() {
 		return nil, views
 	}
 	return views, nil
