@@ -150,7 +150,7 @@ fuzz: $(WARDEN)
 	done
 
 bench: all
-	tests/setup/packages bubblewrap
+	tests/setup/packages bubblewrap redis-server
 	$(MAKE) -C bench GO='$(GO)' PYTHON='$(PYTHON)'
 
 lint: test-setup $(WARDEN)

@@ -13,11 +13,12 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from sandlock import Sandbox
 
@@ -350,6 +351,47 @@ def connecting(build: str) -> None:
             print(f"  {way}: {quantile(samples[f'{way}{kind}'], 0.5) - quantile(bare, 0.5):+.1f} µs")
 
 
+def redis() -> None:
+    """redis-benchmark on a server outside, and both in a sandbox of their own; each in a
+    session of its own everywhere, which the scheduler looks at (sched(7))."""
+    if not shutil.which("redis-benchmark"):
+        print("\nredis-benchmark: not available here")
+        return
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    serve = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--loglevel", "notice"]
+    load = ["redis-benchmark", "-p", str(port), "-t", "set,get", "-n", "50000", "--csv"]
+    samples: Samples = collections.defaultdict(list)
+    client = Sandbox(fs_readable=SYSTEM, net_allow=["127.0.0.1"])
+    ways: Dict[str, Tuple[Optional[Sandbox], Optional[Sandbox]]] = {
+        "no sandbox": (None, None),
+        "the client in a sandbox": (None, client),
+        "each in a sandbox": (Sandbox(fs_readable=[*SYSTEM, "/proc", "/sys"], net_allow=["127.0.0.1"], net_allow_bind=[port]), client),
+    }
+    for _ in range(TURNS):
+        for way, (server_box, client_box) in ways.items():
+            server: Any = (subprocess.Popen(serve, stdout=subprocess.PIPE, text=True, start_new_session=True) if server_box is None
+                           else server_box.popen(serve, stdout=subprocess.PIPE, text=True))
+            said = ""
+            while "eady to accept connections" not in said:
+                line = server.stdout.readline()
+                if not line:
+                    raise SystemExit(f"redis-server, {way}: {said}")
+                said += line
+            out = (subprocess.run(load, check=True, stdout=subprocess.PIPE, text=True, start_new_session=True).stdout if client_box is None
+                   else client_box.run(load, text=True).stdout)
+            for kind, rate in re.findall(r'^"(SET|GET)","([\d.]+)"', out, re.M):
+                samples[f"{way}-{kind}"].append(1e6 / float(rate))
+            server.kill()
+            server.communicate()
+    for kind in "SET", "GET":
+        table = Table(f"redis-benchmark {kind}, 50 connections: time for a request",
+                      "over an address that a rule names; redis-server and redis-benchmark both on this machine")
+        for way in ways:
+            table.row(way, samples[f"{way}-{kind}"], None if way == "no sandbox" else samples[f"no sandbox-{kind}"], "without",
+                      "" if way == "no sandbox" else "within 1.02")
+
+
 def opening(build: str) -> None:
     """A file five directories down."""
     program, samples = f"{build}/opens", collections.defaultdict(list)
@@ -396,6 +438,7 @@ def main() -> None:
     untrapped(build)
     opening(build)
     connecting(build)
+    redis()
 
 
 if __name__ == "__main__":

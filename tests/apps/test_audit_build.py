@@ -1,6 +1,6 @@
 """examples/audit_build.py works, and it sees what strace sees; and the same source is made
 by eight jobs at once, of which none is denied or killed, and by four within a limit of
-memory."""
+memory and with something denied in the tree."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_parallel_build(work: pathlib.Path, tmp_path: pathlib.Path) -> None:
           " fail without a sandbox too; the same with it")
 
 
-def test_build_in_memory(work: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_build_beside_a_denial(work: pathlib.Path, tmp_path: pathlib.Path) -> None:
     build = tmp_path / "build"
     archive = original(work)
     audit_build.prepare(build, archive)
@@ -194,7 +194,10 @@ def test_build_in_memory(work: pathlib.Path, tmp_path: pathlib.Path) -> None:
     box = audit_build.sandbox(build, archive, lambda event, ctx: False)
     box.policy_fn = None
     box.max_memory = "256M"
+    denied = build / "tree" / "tests"
+    box.fs_denied = [denied]
     step = ("make", "-j4", "-C", "tree")
     result = box.run(step)
     assert result.success and not result.limits, audit_build.complain(step, result)
-    assert (build / "tree" / "tcc").exists()
+    assert box.run(audit_build.STEPS[3]).stdout == b"hello from the new compiler\n"
+    assert (denied / "Makefile").exists() and not box.run(["cat", denied / "Makefile"]).success
