@@ -105,15 +105,19 @@ func (s *Sandbox) guard() {
 // sources are the descriptors that a run is collected from, in the order that take
 // expects. Where nothing is trapped, the warden's only message is its last, and its
 // death comes right after: waiting for that alone is one wake-up less.
-func (s *Sandbox) sources() [4]int {
+func (s *Sandbox) sources() [5]int {
 	ctl, pidfd := s.warden.PollFDs()
 	if !s.plan.traps {
 		ctl = -1
 	}
-	return [4]int{ctl, s.out.fd, s.errs.fd, pidfd}
+	heard := -1
+	if s.heard != nil {
+		heard = s.heard.FD()
+	}
+	return [5]int{ctl, s.out.fd, s.errs.fd, pidfd, heard}
 }
 
-func (s *Sandbox) ready(deadline time.Time) (fds [4]unix.PollFd, ok bool) {
+func (s *Sandbox) ready(deadline time.Time) (fds [5]unix.PollFd, ok bool) {
 	for i, fd := range s.sources() {
 		fds[i] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN} // -1 is skipped: poll(2)
 	}
@@ -122,7 +126,10 @@ func (s *Sandbox) ready(deadline time.Time) (fds [4]unix.PollFd, ok bool) {
 
 // take takes what is ready, at most one buffer and one message, without blocking. When
 // that was the last, it returns what ends the run, which may block.
-func (s *Sandbox) take(fds [4]unix.PollFd) (end func()) {
+func (s *Sandbox) take(fds [5]unix.PollFd) (end func()) {
+	if fds[4].Revents != 0 {
+		s.hear(s.heard.Read(uint32(s.pid.Load())))
+	}
 	for i, st := range []*stream{&s.out, &s.errs} {
 		if fds[1+i].Revents != 0 {
 			st.read()

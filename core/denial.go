@@ -60,6 +60,7 @@ type denialLog struct {
 
 	mu    sync.Mutex // guards what follows
 	list  []Denial
+	heard []bool // for each of them, whether the kernel has told it
 	index map[denialKey]int
 	bytes int
 }
@@ -87,7 +88,7 @@ func (l *denialLog) Refused(who func() *audit.Who, x audit.Refusal) {
 	if x.Argv != nil {
 		key.argv = handler.Brief(x.Argv)
 	}
-	if l.again(key) {
+	if l.again(key, x.Kernel) {
 		return
 	}
 	d := l.describe(key, x)
@@ -99,7 +100,7 @@ func (l *denialLog) Refused(who func() *audit.Who, x audit.Refusal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if i, ok := l.index[key]; ok { // meanwhile
-		l.list[i].Count++
+		l.count(i, x.Kernel)
 		return
 	}
 	size := len(d.Command) + len(d.Exe) + len(d.Path) + len(d.Value) + len(d.Argv) + len(d.Why)
@@ -112,19 +113,26 @@ func (l *denialLog) Refused(who func() *audit.Who, x audit.Refusal) {
 		l.index = map[denialKey]int{}
 	}
 	l.index[key] = len(l.list)
-	l.list = append(l.list, d)
+	l.list, l.heard = append(l.list, d), append(l.heard, x.Kernel)
 	l.bytes += size
 }
 
 // again counts one that is there.
-func (l *denialLog) again(key denialKey) bool {
+func (l *denialLog) again(key denialKey, kernel bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	i, ok := l.index[key]
 	if ok {
-		l.list[i].Count++
+		l.count(i, kernel)
 	}
 	return ok
+}
+
+// count counts one more of an entry, unless it is the same told twice. l.mu is held.
+func (l *denialLog) count(i int, kernel bool) {
+	if l.heard[i] == kernel {
+		l.list[i].Count++
+	}
 }
 
 // fill hands over to a result.
@@ -175,6 +183,8 @@ func (l *denialLog) describe(key denialKey, x audit.Refusal) Denial {
 		if l.plan.fsExecutable {
 			grant("fs_executable", "nothing that may be executed holds it")
 		}
+	case audit.ByScope:
+		d.Why = "it is about a task or a socket outside the sandbox"
 	case audit.ByForeign:
 		d.Why = "it is about a process that is not the caller's own"
 	case audit.ByMode:

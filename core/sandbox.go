@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sandlock/sandlock/core/internal/audit"
 	"github.com/sandlock/sandlock/core/internal/broker"
 	"github.com/sandlock/sandlock/core/internal/cgroup"
 	"github.com/sandlock/sandlock/core/internal/handler"
@@ -42,6 +43,7 @@ type Sandbox struct {
 	files    *handler.Files  // the same
 	records  *records
 	refused  *denialLog
+	heard    *audit.Kernel  // what the kernel's audit tells; nil: nothing
 	reach    *reach         // by the rules, names resolved
 	network  *handler.Net   // nil unless the supervisor connects
 	terminal *terminal      // nil unless interactive
@@ -209,6 +211,7 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 		s.logf("%s is the machine's: what the policy says of it can't be shown, as opens can't be looked at here: %s", path, p.listenerProblem())
 	}
 	s.makeCgroup(spec)
+	s.startHearing(spec)
 	s.started = time.Now()
 	if s.warden, err = warden.Start(spec); err != nil {
 		return nil, &StartError{Step: "warden", Err: err}
@@ -432,6 +435,7 @@ func (s *Sandbox) finish(r *Result, err error) {
 	if s.listener != nil && !s.listener.Wait(s.patience) {
 		s.logf("a thread of the library is left: it waits for a task that could not be ended")
 	}
+	s.hearRest()
 	s.release()
 	if s.verdicts != nil {
 		s.exec.Over()
@@ -475,6 +479,10 @@ func (s *Sandbox) release() {
 	}
 	s.closeCgroup()
 	s.stopFiles()
+	if s.heard != nil {
+		s.heard.Close()
+		s.heard = nil
+	}
 	s.dropCommand()
 	if s.terminal != nil {
 		s.terminal.restore()

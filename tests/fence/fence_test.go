@@ -33,7 +33,7 @@ var imports = map[string][]string{
 	"core/internal/landlock": {"core/internal/sys"},
 	"core/internal/warden":   {"core/internal/sys"},
 	"core/internal/notify":   {"core/internal/sys"},
-	"core/internal/audit":    {},
+	"core/internal/audit":    {"core/internal/sys"},
 	"core/internal/broker":   {"core/internal/sys", "core/internal/audit"},
 	"core/internal/handler":  {"core/internal/broker", "core/internal/audit", "core/internal/sys", "core/internal/warden", "core/internal/notify", "core/internal/flaw"},
 	"core": {"core/internal/broker", "core/internal/sys", "core/internal/bpf", "core/internal/cgroup", "core/internal/flaw", "core/internal/landlock", "core/internal/virtual", "core/internal/warden",

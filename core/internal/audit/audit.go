@@ -20,6 +20,7 @@ type Refusal struct {
 	Protocol string         // of To: tcp, udp, icmp
 	To       netip.AddrPort // what was to be reached or bound; the zero one is none
 	Argv     []string       // what was to be executed
+	Kernel   bool           // the kernel has told it, and the library may have, too
 }
 
 // Rule is a kind of rule that refuses.
@@ -37,6 +38,7 @@ const (
 	ByVerdict             // the policy function
 	ByCheck               // what was judged has changed, or can't be kept from changing
 	ByFilter              // the system call, or what it was called with
+	ByScope               // it is about what is outside the sandbox
 	BySocket              // no rule of the network needs such a socket
 	ByCount               // there are as many processes as there may be
 )

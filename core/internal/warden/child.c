@@ -112,6 +112,10 @@ static void child_filter(void)
 		listener = (s32)r;
 }
 
+/* LANDLOCK_RESTRICT_SELF_LOG_NEW_EXEC_ON of linux/landlock.h, ABI 7: what is denied after the
+ * exec, too. */
+enum { RESTRICT_LOG_NEW_EXEC_ON = 1 << 1 };
+
 /* After the filter is on only futex, prlimit64, execve and exit_group are
  * called, which no policy may deny. */
 void child_main(void)
@@ -136,7 +140,7 @@ void child_main(void)
 	child_capabilities();
 	check(STEP_NO_NEW_PRIVS, sys5(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 	if (req->flags & REQ_RULESET)
-		check(STEP_LANDLOCK, sys2(__NR_landlock_restrict_self, fd_of(FD_RULESET), 0));
+		check(STEP_LANDLOCK, sys2(__NR_landlock_restrict_self, fd_of(FD_RULESET), req->flags & REQ_LOG_DENIALS ? RESTRICT_LOG_NEW_EXEC_ON : 0));
 	child_cpus();
 	child_filter();
 

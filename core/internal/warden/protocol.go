@@ -42,6 +42,7 @@ const (
 	reqExec
 	reqTerminal
 	reqCgroup
+	reqLogDenials
 )
 
 // Step is a step of the start, in the order they are taken.
@@ -206,7 +207,7 @@ func (s *Spec) encode() ([]byte, error) {
 		{s.NoFile != nil, reqNoFile}, {s.Cores != nil, reqAffinity},
 		{s.Ruleset >= 0, reqRuleset}, {s.Cwd >= 0, reqCwd}, {s.WaitKillable, reqWaitKillable},
 		{s.MaxProcesses != nil, reqMaxProcesses}, {s.Execs, reqExecs}, {s.WritesMemory, reqWritesMemory},
-		{s.Exec >= 0, reqExec}, {s.Terminal, reqTerminal}, {s.Cgroup >= 0, reqCgroup},
+		{s.Exec >= 0, reqExec}, {s.Terminal, reqTerminal}, {s.Cgroup >= 0, reqCgroup}, {s.LogDenials, reqLogDenials},
 	} {
 		if f.set {
 			flags |= f.bit

@@ -53,6 +53,7 @@ enum request_flag {
 	REQ_EXEC = 1 << 14, /* FD_EXEC is there */
 	REQ_TERMINAL = 1 << 15, /* the command's descriptor 0 is its session's terminal */
 	REQ_CGROUP = 1 << 16, /* FD_CGROUP is there, and has a limit of max_memory */
+	REQ_LOG_DENIALS = 1 << 17, /* the kernel's audit is told what Landlock denies, Linux 6.15 */
 };
 
 /* First datagram starts with this; the rest of total bytes follows, in as many

@@ -31,6 +31,7 @@ type Spec struct {
 	Execs        bool // … of each exec, which is to be followed
 	WaitKillable bool // a received notification waits for nothing but its answer and SIGKILL
 	Interactive  bool // stay in the host's session
+	LogDenials   bool // the kernel's audit is told what Landlock denies: ABI 7
 	Terminal     bool // Files[0] becomes the controlling terminal of the command's session
 	TTY          int  // index into Files of the terminal to hand over, -1 none
 	TTYPgrp      int  // its foreground process group now

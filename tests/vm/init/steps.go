@@ -41,6 +41,7 @@ var steps = []step{
 	// A tracer that is no ancestor, as TestArgvSafety and a control have one, gets nowhere under 1.
 	{scope: 0, program: "attacks.test", args: tests("TestArgvSafety"), want: passed},
 	{scope: 0, program: "attacks.test", args: tests(scoped), want: passed, from: 6},
+	{scope: 0, program: "core.test", args: tests("TestKernelAudit"), want: passed, from: 7},
 	{scope: 1, program: "victims/report", want: `"yama":1`},
 	{scope: 1, program: "attacks.test", args: tests("TestYama"), want: passed},
 	{scope: 1, program: "attacks.test", args: tests("TestYamaRaised"), want: passed, env: []string{"SANDLOCK_VM_RAISE=2"}},
