@@ -22,28 +22,30 @@ func TestFaults(t *testing.T) {
 		reapAll(t)
 		for _, who := range []string{"host", "warden"} {
 			for _, how := range brief([]string{"run", "create", "spawn", "terminal", "listen", "walk"}) {
-				t.Run(who+", "+how, func(t *testing.T) {
-					failed := 0
-					for n := 1; ; n++ {
-						hit, came := inject(t, who, n, how)
-						if hit == "none" {
-							if n < 8 || failed == 0 || came != "ran" {
-								t.Errorf("%d calls, of which %d were an error; at the end: %q", n-1, failed, came)
-							}
-							break
-						}
-						if came != "ran" {
-							failed++
-						}
-						t.Logf("%d %s: %s", n, hit, came)
-						if came == "" || strings.Contains(came, "BUG") || strings.Contains(came, "no reason") {
-							t.Errorf("%d, %s: %q", n, hit, came)
-						}
-					}
-				})
+				t.Run(who+", "+how, func(t *testing.T) { everyFault(t, who, how) })
 			}
 		}
 	})
+}
+
+func everyFault(t *testing.T, who, how string) {
+	failed := 0
+	for n := 1; ; n++ {
+		hit, came := inject(t, who, n, how)
+		if hit == "none" {
+			if n < 8 || failed == 0 || came != "ran" {
+				t.Errorf("%d calls, of which %d were an error; at the end: %q", n-1, failed, came)
+			}
+			return
+		}
+		if came != "ran" {
+			failed++
+		}
+		t.Logf("%d %s: %s", n, hit, came)
+		if came == "" || strings.Contains(came, "BUG") || strings.Contains(came, "no reason") {
+			t.Errorf("%d, %s: %q", n, hit, came)
+		}
+	}
 }
 
 // inject runs the host of faults.c, in which the n-th call fails, and returns which that

@@ -41,7 +41,7 @@ static const struct { long nr; const char *name; int err, host, warden; } calls[
 	BOTH(seccomp, ENOMEM), BOTH(clone, EAGAIN), BOTH(clone3, EAGAIN), BOTH(vfork, EAGAIN), BOTH(fork, EAGAIN),
 	BOTH(execve, ENOMEM), BOTH(sendmsg, ENOBUFS), BOTH(setsockopt, ENOMEM), BOTH(fstat, ENOMEM),
 	BOTH(newfstatat, ENOMEM), BOTH(readlinkat, ENOMEM), BOTH(close_range, EMFILE), BOTH(prlimit64, EPERM),
-	BOTH(sched_setaffinity, ENOMEM), BOTH(setsid, EPERM), BOTH(getdents64, ENOMEM),
+	BOTH(sched_setaffinity, ENOMEM), BOTH(setsid, EPERM), BOTH(getdents64, ENOMEM), BOTH(mkdirat, ENOSPC),
 	/* Go ends a host that has no memory for its heap. */
 	WARDEN(mmap, ENOMEM), WARDEN(prctl, ENOMEM), WARDEN(capget, EPERM), WARDEN(capset, EPERM), WARDEN(fchdir, EACCES),
 	/* Not of the host, whose own are not this library's. */

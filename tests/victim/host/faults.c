@@ -1,7 +1,7 @@
 /* faults HOW: a host that makes a run when there is too little of something, HOW being one
  * of the ways below, and checks that this is an error or a success, that it has left
  * nothing, and that the next run is one. Prints what came of each.
- *   run, create, spawn, listen, terminal, walk   one run, between two of SIGUSR2, which
+ *   run, create, spawn, listen, terminal, walk, memory   one run, between two of SIGUSR2, which
  *                                          inject.c takes
  *   nofile, nproc                          one run under each RLIMIT_ of that name, from too
  *                                          little to enough */
@@ -149,6 +149,8 @@ int main(int argc, char **argv)
 		b = sandlock_sandbox_builder_net_allow(b, "tcp://:80");
 	/* What counts processes by tracing them can't where inject.c does. */
 	b = sandlock_sandbox_builder_json(b, "{\"max_processes\": \"unlimited\"}", 30);
+	if (!strcmp(how, "memory"))
+		b = sandlock_sandbox_builder_max_memory(b, 64 << 20);
 	b = sandlock_sandbox_builder_cwd(b, "/");
 	if ((policy = sandlock_sandbox_build(b, NULL, (char **)&why)) == NULL) {
 		printf("FAILED: %s\n", why);

@@ -25,7 +25,7 @@ const (
 	ended  = "TestDaemons|TestEndings|TestHostKilled|TestWardenKilled"
 	limits = "TestMaxProcesses|TestMaxProcessesCount|TestForksUnderSignals|TestTracedFromBirth|" +
 		"TestMaxCPUAndJobs|TestMaxCPULeavesStopped|TestMaxCPUContinued|TestHeldEnds"
-	memory = "TestMemoryCgroup|TestMemoryCgroupIsOutOfReach|TestMemoryCgroupGoes|" +
+	memory = "TestMemoryCgroup|TestMemoryCgroupIsOutOfReach|TestMemoryCgroupGoes|TestMemoryCgroupFaults|" +
 		"TestMaxMemory|TestBelowMaxMemory|TestRestrictMaxMemory|TestHostKilled|TestWardenKilled"
 	// What older kernels do without.
 	scoped = "TestNetworkDoors|TestListenDoors|TestAbstractSockets|TestProcessesOutside"
