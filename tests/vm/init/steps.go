@@ -13,7 +13,7 @@ type step struct {
 }
 
 func tests(names string) []string {
-	return []string{"-test.v", "-test.timeout=30m", "-test.run=^(" + names + ")$"}
+	return []string{"-test.v", "-test.timeout=60m", "-test.run=^(" + names + ")$"}
 }
 
 const (
