@@ -207,8 +207,8 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 	if err := s.startFiles(cmd.Observe, visible); err != nil {
 		return nil, err
 	}
-	for _, path := range p.unseen {
-		s.logf("%s is the machine's: what the policy says of it can't be shown, as opens can't be looked at here: %s", path, p.listenerProblem())
+	if p.unseen != nil {
+		s.logf("%s: the machine's is seen, as opens can't be looked at here: %s", strings.Join(p.unseen, ", "), p.listenerProblem())
 	}
 	s.makeCgroup(spec)
 	s.startHearing(spec)
