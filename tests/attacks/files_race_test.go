@@ -16,7 +16,7 @@ func swapTree(t *testing.T) string {
 	must(t, os.Remove(filepath.Join(dir, "hard-secret")))
 	must(t, os.Remove(filepath.Join(dir, "dangling")))
 	must(t, os.Symlink("denied/new", filepath.Join(dir, "dangling")))
-	for _, sub := range []string{"open", "dir"} {
+	for _, sub := range []string{"open", "opened", "dir"} {
 		must(t, os.Mkdir(filepath.Join(dir, sub), 0o755))
 		must(t, os.WriteFile(filepath.Join(dir, sub, "secret"), []byte("open to all"), 0o755))
 	}
@@ -35,7 +35,7 @@ func swapTree(t *testing.T) string {
 func TestDeniedRaces(t *testing.T) {
 	n := rounds()
 	bothUsers(t, func(t *testing.T) {
-		for _, mode := range []string{"memory", "links", "exchange", "create", "truncate", "exec"} {
+		for _, mode := range []string{"memory", "plain memory", "links", "absolute links", "exchange", "create", "truncate", "exec"} {
 			dir := swapTree(t)
 			p := deniedTree(dir)
 			p.FSDenied = []string{filepath.Join(dir, "denied")}

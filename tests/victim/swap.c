@@ -85,10 +85,22 @@ int main(int argc, char **argv)
 	pthread_t t;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (!strcmp(mode, "memory")) {
+		/* The one with a dot goes another way through the library. */
 		char *two[] = { "open/./secret", "denied/secret" };
 		strcpy(path, two[0]);
 		pthread_create(&t, NULL, flip, two);
 		rounds(n, path, O_RDONLY);
+	} else if (!strcmp(mode, "plain memory")) {
+		char *two[] = { "opened/secret", "denied/secret" };
+		strcpy(path, two[0]);
+		pthread_create(&t, NULL, flip, two);
+		rounds(n, path, O_RDONLY);
+	} else if (!strcmp(mode, "absolute links")) {
+		char name[4096];
+		snprintf(name, sizeof name, "%s/way/secret", argv[2]);
+		links();
+		pid = swapper(links);
+		rounds(n, name, O_RDONLY);
 	} else if (!strcmp(mode, "links")) {
 		links();
 		pid = swapper(links);

@@ -35,6 +35,7 @@ type Broker struct {
 	caps    uint64
 
 	base   *identity
+	quick  quick
 	once   sync.Once
 	status Credentials // of base
 	err    error
@@ -85,6 +86,7 @@ func (b *Broker) Close() {
 	defer b.mu.Unlock()
 	b.closed = true
 	b.base.close()
+	b.quick.close()
 	for _, id := range b.others {
 		id.close()
 	}

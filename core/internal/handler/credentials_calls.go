@@ -21,15 +21,23 @@ type steadiness struct {
 	once    sync.Once
 	known   broker.Credentials
 	ok      bool
+	told    atomic.Bool // ok is known, and true
 }
 
 func (s *steadiness) credentials(b *broker.Broker) (c broker.Credentials, ok bool) {
 	if s.changed.Load() {
 		return c, false
 	}
-	s.once.Do(func() { s.known, s.ok = b.Steady() })
+	s.once.Do(func() {
+		s.known, s.ok = b.Steady()
+		s.told.Store(s.ok)
+	})
 	return s.known, s.ok
 }
+
+// still reports, without waiting for it, whether all tasks are known to have the credentials
+// that the sandbox started with.
+func (s *steadiness) still() bool { return s.told.Load() && !s.changed.Load() }
 
 // Change is the [notify.Handler] of CredentialCalls.
 func (f *Files) Change(r *notify.Request) {
