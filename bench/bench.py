@@ -340,6 +340,7 @@ def connecting(build: str) -> None:
         server.kill()
     for kind, title, targets in (
         ("", "connect and close on loopback", ("within 1.03", "at most 25 µs more", "")),
+        ("-linger", "SO_LINGER set, which the library does", ("", "", "")),
         ("-udp", "a datagram on loopback", ("", "", "")),
         ("-bulk", "1 GiB from loopback", ("within 1.02", "within 1.02", "within 1.02")),
     ):

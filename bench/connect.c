@@ -3,8 +3,9 @@
  * port that it listens on. A connection that sends a byte gets a GiB.
  *
  * connect NAME PORT N: prints a few times the mean of N connections to the port that are
- * closed at once, as a sample NAME, that of N datagrams to a port nobody has, as NAME-udp
- * (where the socket can be made), and the time for a GiB, as NAME-bulk.
+ * closed at once, as a sample NAME, that of N settings of SO_LINGER, as NAME-linger, that of
+ * N datagrams to a port nobody has, as NAME-udp (where the socket can be made), and the time
+ * for a GiB, as NAME-bulk.
  */
 #include "bench.h"
 
@@ -27,6 +28,8 @@ static int serve(void)
 {
 	struct sockaddr_in a = local(0);
 	socklen_t len = sizeof a;
+	/* A connection that is reset leaves no port behind that waits. */
+	struct linger now = { 1, 0 };
 	int l = socket(AF_INET, SOCK_STREAM, 0);
 
 	if (l < 0 || bind(l, (struct sockaddr *)&a, len) < 0 || listen(l, 4096) < 0 || getsockname(l, (struct sockaddr *)&a, &len) < 0)
@@ -40,6 +43,8 @@ static int serve(void)
 		if (read(c, buffer, 1) == 1)
 			for (long left = gib, n; left > 0 && (n = write(c, buffer, sizeof buffer)) > 0; left -= n)
 				;
+		else
+			setsockopt(c, SOL_SOCKET, SO_LINGER, &now, sizeof now);
 		close(c);
 	}
 }
@@ -64,17 +69,22 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	struct sockaddr_in a = local(atoi(argv[2])), nobody = local(9);
-	/* A connection that is reset leaves no port behind that waits. */
-	struct linger now = { 1, 0 };
 	for (int round = 0; round < 10; round++) {
 		double start = now_us();
-		for (int i = 0; i < n; i++) {
-			int fd = dial(&a);
-			setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-			close(fd);
-		}
+		for (int i = 0; i < n; i++)
+			close(dial(&a));
 		sample(argv[1], (now_us() - start) / n);
 	}
+	snprintf(name, sizeof name, "%s-linger", argv[1]);
+	int tcp = socket(AF_INET, SOCK_STREAM, 0);
+	for (int round = 0; round < 10; round++) {
+		struct linger none = { 0, 0 };
+		double start = now_us();
+		for (int i = 0; i < n; i++)
+			setsockopt(tcp, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+		sample(name, (now_us() - start) / n);
+	}
+	close(tcp);
 	snprintf(name, sizeof name, "%s-udp", argv[1]);
 	for (int round = 0; round < 10 && (udp = socket(AF_INET, SOCK_DGRAM, 0)) >= 0; round++) {
 		double start = now_us();

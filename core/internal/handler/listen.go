@@ -40,16 +40,19 @@ func NewListen(mayListen func(port uint16) bool, log func(format string, args ..
 func (h *Listen) Handle(r *notify.Request) {
 	l := r.Listener()
 	l.Hold()
-	go func() {
-		defer l.Release()
+	l.Go(func() func() {
 		h.places <- struct{}{}
-		defer func() { <-h.places }()
-		if errno := h.listen(r); errno != 0 {
-			r.Errno(errno)
-		} else {
-			r.Return(0)
+		errno := h.listen(r)
+		<-h.places
+		l.Release()
+		return func() {
+			if errno != 0 {
+				r.Errno(errno)
+			} else {
+				r.Return(0)
+			}
 		}
-	}()
+	})
 }
 
 func (h *Listen) listen(r *notify.Request) (errno unix.Errno) {

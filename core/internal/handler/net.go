@@ -151,25 +151,26 @@ func (s socket) inet() (Protocol, bool) {
 	return 0, false
 }
 
-// handle carries f out on a goroutine of its own.
+// handle carries f out elsewhere.
 func (h *Net) handle(name string, f func(*netCall) (int64, unix.Errno)) notify.Handler {
 	return func(r *notify.Request) {
 		l := r.Listener()
 		l.Hold()
 		c := &netCall{r: r, name: name, h: h, pidfd: -1, fd: -1, number: int32(r.Data.Args[0])}
-		go func() {
-			defer l.Release()
-			defer h.end(c)
+		l.Go(func() func() {
 			v, errno := h.run(c, f)
-			c.close() // first, so that a close(2) that comes next is the last
-			switch errno {
-			case 0:
-				r.Return(v)
-			case answered:
-			default:
-				r.Errno(errno)
+			h.end(c) // first, so that a close(2) that comes next is the last
+			l.Release()
+			return func() {
+				switch errno {
+				case 0:
+					r.Return(v)
+				case answered:
+				default:
+					r.Errno(errno)
+				}
 			}
-		}()
+		})
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 // Handler decides a notification. It runs on the receiving thread and must not
-// block: what can take time goes to another goroutine, between [Listener.Hold]
+// block: what can take time goes elsewhere, [Listener.Go], between [Listener.Hold]
 // and its release.
 type Handler func(r *Request)
 
@@ -55,6 +55,7 @@ func Serve(fd int, pollFirst bool, tick time.Duration, handlers map[int32]Handle
 	_ = sys.SetSyncWakeUp(fd)
 	l := &Listener{fd: sys.Opened(fd), poll: pollFirst, tick: tick, handlers: handlers,
 		broken: broken, over: make(chan struct{})}
+	hands.join()
 	go l.loop()
 	return l
 }
@@ -210,5 +211,6 @@ func (l *Listener) close() {
 	l.mu.Unlock()
 	l.adding.Wait() // which ends with the tasks
 	sys.Close(l.fd)
+	hands.leave()
 	close(l.over)
 }
