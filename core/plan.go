@@ -106,6 +106,7 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 		maxOutput:     p.MaxOutput,
 		cores:         sortedSet(p.CPUCores),
 	}
+	p.compileNetlink(&plan.net, k)
 	plan.maxProcesses, plan.maxMemory = copied(p.MaxProcesses), copied(p.MaxMemory)
 	plan.marksOpen = slices.Contains(p.ExtraAllowSyscalls, "prlimit64")
 	plan.maxCPU, plan.numCPUs = copied(p.MaxCPU), copied(p.NumCPUs)
@@ -173,7 +174,7 @@ func (p *Plan) compileFilter(policy *Policy) error {
 	}
 	slices.Sort(p.trapped)
 	p.trapped = slices.Compact(p.trapped)
-	p.traps = len(p.trapped) > 0
+	p.traps = len(p.trapped) > 0 || p.net.netlink != 0
 	allow := slices.Clone(policy.ExtraAllowSyscalls)
 	if flaw.Writable {
 		allow = append(allow, "debug")
@@ -189,6 +190,7 @@ func (p *Plan) compileFilter(policy *Policy) error {
 		InetStream: p.net.tcp,
 		InetUDP:    p.net.udp,
 		InetPing:   p.net.icmp,
+		Netlink:    p.net.netlink,
 		OwnFiles:   p.net.onBehalf && p.exposed() || p.net.bindOnBehalf && !p.landlock.JudgesBind(),
 		TrapReads:  !p.judgesFiles,
 		KeepMarks:  p.net.onBehalf && p.policyFn != nil,

@@ -1,9 +1,11 @@
 package core
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/sandlock/sandlock/core/internal/handler"
 	"github.com/sandlock/sandlock/core/internal/landlock"
 )
 
@@ -30,8 +32,12 @@ type netPlan struct {
 	// itself make none.
 	bindOnBehalf bool
 	bindDenied   bool // net_deny_bind says what bind is
-	portRemap    bool // as the policy says
-	remap        bool // … and TCP ports that may be bound are virtual ones
+	// netlink is the first number of the descriptors that stand for netlink sockets, 0 for
+	// none: see handler.Netlink.
+	netlink uint32
+
+	portRemap bool // as the policy says
+	remap     bool // … and TCP ports that may be bound are virtual ones
 }
 
 // bindEvent is the event of a TCP socket that is bound.
@@ -92,6 +98,20 @@ func (n *netPlan) byPort(p netProtocol) (portSet, bool) {
 	return set, ok
 }
 
+// compileNetlink has netlink sockets where there are sockets of the Internet, and somebody who
+// asks what they may be bound to. Their numbers are the last that select(2) takes, or that the
+// policy lets there be.
+func (p *Policy) compileNetlink(n *netPlan, k Kernel) {
+	const highest, least = 1024, 128
+	limit := uint32(highest)
+	if p.MaxOpenFiles != nil {
+		limit = min(limit, *p.MaxOpenFiles)
+	}
+	if (n.tcp || n.udp || n.icmp) && k.AddFDSend && k.ListenerProblem == "" && k.traces() && limit >= least {
+		n.netlink = limit - handler.NetlinkNumbers
+	}
+}
+
 // grant says what Landlock has to let through.
 func (n *netPlan) grant(g *landlock.Grants) {
 	g.Connect, g.ConnectAny = n.connect.ranges, n.connect.any
@@ -128,6 +148,9 @@ func (n *netPlan) String() string {
 	lines := []string{who}
 	if n.bindOnBehalf {
 		lines = append(lines, "tcp binds by the supervisor")
+	}
+	if n.netlink != 0 {
+		lines = append(lines, fmt.Sprintf("netlink sockets, which know loopback alone, as descriptors %d to %d", n.netlink, n.netlink+handler.NetlinkNumbers-1))
 	}
 	if text := n.reach.String(); text != "" {
 		lines = append(lines, text)

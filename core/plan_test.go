@@ -169,9 +169,30 @@ func TestTrapped(t *testing.T) {
 		{"any port", func(p *Policy) { p.NetAllow = []string{"tcp://*"} }, []string{"listen", "setsockopt"}},
 	} {
 		plan := compile(t, tt.edit)
-		if !slices.Equal(plan.trapped, tt.want) || plan.traps != (len(tt.want) > 0) ||
+		if !slices.Equal(plan.trapped, tt.want) || plan.traps != (len(tt.want) > 0 || plan.net.netlink != 0) ||
 			plan.trapsListen != slices.Contains(tt.want, "listen") {
 			t.Errorf("%s: %q, want %q", tt.name, plan.trapped, tt.want)
+		}
+	}
+}
+
+// Netlink sockets are made where sockets of the Internet are, below the limit of descriptors.
+func TestNetlinkNumbers(t *testing.T) {
+	limit := func(n uint32) *uint32 { return &n }
+	for _, tt := range []struct {
+		edit func(p *Policy)
+		want uint32
+	}{
+		{func(p *Policy) {}, 0},
+		{func(p *Policy) { p.NetAllow = []string{"tcp://:80"} }, 992},
+		{func(p *Policy) { p.NetAllow = []string{"icmp://*"} }, 992},
+		{func(p *Policy) { p.NetAllowBind = []string{"*"} }, 992},
+		{func(p *Policy) { p.NetAllow, p.MaxOpenFiles = []string{"udp://*"}, limit(256) }, 224},
+		{func(p *Policy) { p.NetAllow, p.MaxOpenFiles = []string{"udp://*"}, limit(127) }, 0},
+		{func(p *Policy) { p.NetAllow, p.MaxOpenFiles = []string{"udp://*"}, limit(1<<20) }, 992},
+	} {
+		if plan := compile(t, tt.edit); plan.net.netlink != tt.want {
+			t.Errorf("%d, want %d", plan.net.netlink, tt.want)
 		}
 	}
 }

@@ -19,8 +19,10 @@ import (
 func (s *Sandbox) handlers() map[int32]notify.Handler {
 	hs := map[int32]notify.Handler{}
 	s.refused = s.newDenialLog()
-	if s.plan.usesSockets() {
+	if s.plan.usesSockets() || s.plan.net.netlink != 0 {
 		s.network = s.newNetwork()
+	}
+	if s.plan.usesSockets() {
 		hs[unix.SYS_SETSOCKOPT] = s.network.Setsockopt()
 	}
 	if s.plan.trapsListen {
@@ -39,6 +41,12 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 	}
 	if s.plan.net.datagrams {
 		hs[unix.SYS_SENDTO], hs[unix.SYS_SENDMSG], hs[unix.SYS_SENDMMSG] = s.network.Sendto(), s.network.Sendmsg(), s.network.Sendmmsg()
+	}
+	if s.plan.net.netlink != 0 {
+		hs[unix.SYS_SOCKET] = s.network.Socket()
+		for name, nr := range map[string]int32{"bind": unix.SYS_BIND, "getsockname": unix.SYS_GETSOCKNAME, "sendto": unix.SYS_SENDTO, "sendmsg": unix.SYS_SENDMSG} {
+			hs[nr] = s.network.OfNumber(name, hs[nr])
+		}
 	}
 	timeout, weakly := s.plan.policyTimeout, weak.Make(s)
 	logf := func(format string, args ...any) {
@@ -141,6 +149,9 @@ func (s *Sandbox) newNetwork() *handler.Net {
 	}
 	if s.plan.net.remap {
 		h.Remap = handler.NewRemap(s.warden.PID())
+	}
+	if s.plan.net.netlink != 0 {
+		h.Netlink = handler.NewNetlink(s.plan.net.netlink)
 	}
 	h.Permits = func(p handler.Protocol, to netip.AddrPort, tid uint32) bool {
 		return s.permits(netProtocol(p), to, tid)

@@ -27,6 +27,7 @@ type Spec struct {
 	InetStream bool     // TCP sockets may be created: some TCP rule exists
 	InetUDP    bool     // UDP sockets may be
 	InetPing   bool     // sockets that send ICMP echo requests and nothing else may be, icmp(7)
+	Netlink    uint32   // not 0: the listener makes NETLINK_ROUTE sockets, and answers for descriptors of that number and the next 31
 	OwnFiles   bool     // a table of descriptors is shared by the threads of one process only
 	KeepMarks  bool     // the limit that the supervisor marks processes with stays as it is: RLIMIT_LOCKS
 	CountTasks bool     // whatever makes a process stops for the tracer (SECCOMP_RET_TRACE), which all tasks have
@@ -152,7 +153,11 @@ func (c *compiler) action(r *row) label {
 		return c.errno(unix.ENOSYS)
 	case r.name == "memfd_create" && c.spec.SealMemfd && !c.allow[r.name]:
 		return c.rule(memfdRule, pass)
-	case c.allow[r.name], r.class == allowed:
+	case c.allow[r.name]:
+		return pass
+	case c.spec.Netlink != 0 && !c.trap[r.name] && (r.name == "bind" || r.name == "getsockname"):
+		return c.rule(netlinkRule, pass)
+	case r.class == allowed:
 		return pass
 	case r.class == ruled:
 		return c.rule(rules[r.name], pass)

@@ -58,6 +58,10 @@ func naive(spec Spec, c call) uint32 {
 			pass = nAllow
 		}
 	}
+	netlink := spec.Netlink != 0 && uint32(c.args[0]) >= spec.Netlink && uint32(c.args[0]) <= spec.Netlink+31
+	if netlink && !whole && slices.Contains([]string{"bind", "getsockname", "sendto", "sendmsg"}, found.name) {
+		pass = nNotify
+	}
 	if spec.CountTasks && pass == nAllow && (found.name == "fork" || found.name == "vfork" ||
 		found.name == "clone" && uint32(c.args[0])&0x10000 == 0) {
 		pass = nTrace
@@ -129,6 +133,9 @@ func naiveRule(spec Spec, name string, args [6]uint64) uint32 {
 	case "seccomp":
 		return unless(!spec.CountTasks || word(1)&8 == 0, 0x50000+16)
 	case "socket", "socketpair":
+		if name == "socket" && spec.Netlink != 0 && word(0) == 16 && (word(1)%16 == 2 || word(1)%16 == 3) && word(2) == 0 {
+			return nNotify
+		}
 		return naiveSocket(spec, word(0), word(1)%16, word(2))
 	case "sendto", "sendmmsg":
 		return unless(word(3)&0x20000000 == 0, nEPERM)

@@ -17,8 +17,8 @@ type rule struct {
 
 var rules = map[string]rule{
 	"clone":              {name: "clone flags", write: writeClone},
-	"socket":             {name: "socket", write: writeSocket},
-	"socketpair":         {name: "socket", write: writeSocket},
+	"socket":             {name: "socket", write: writeSocket("socket")},
+	"socketpair":         {name: "socket pair", write: writeSocket("socketpair")},
 	"setsockopt":         {name: "socket option", write: writeSockopt},
 	"sendto":             {name: "send flags (argument 3)", write: writeSend("sendto", 3)},
 	"sendmsg":            {name: "send flags (argument 2)", write: writeSend("sendmsg", 2)},

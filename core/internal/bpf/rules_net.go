@@ -5,15 +5,31 @@ import "golang.org/x/sys/unix"
 // typeMask is SOCK_TYPE_MASK, linux/net.h: the rest of the type is flags.
 const typeMask = 0xf
 
+// netlinkNumbers is how many numbers of descriptors may be netlink sockets, see Spec.Netlink.
+const netlinkNumbers = 32
+
+// netlinkRule: what names a descriptor that may be a netlink socket is for the listener.
+var netlinkRule = rule{name: "netlink socket", write: writeNetlink}
+
+func writeNetlink(c *compiler, pass label) {
+	c.load(low(0))
+	c.branch(pass, interval{c.spec.Netlink, c.spec.Netlink + netlinkNumbers - 1, c.ret(retNotify)})
+}
+
 // writeSocket: socket(2) and socketpair(2), whose arguments are alike ints.
 //   - AF_UNIX: the three types there are. SOCK_RAW would be a SOCK_DGRAM.
 //   - AF_INET, AF_INET6: TCP, UDP and ping sockets, each where the policy has a rule for
 //     it. Other types carry addresses that no rule judges. Other stream protocols (MPTCP,
 //     SMC, SCTP) reach TCP peers unseen by Landlock; on EPROTONOSUPPORT software falls
 //     back to TCP.
+//   - AF_NETLINK: sockets of rtnetlink(7), where the listener makes them.
 //   - Every other family is answered as by a kernel without it. libc and Chromium do
 //     without AF_NETLINK then.
-func writeSocket(c *compiler, pass label) {
+func writeSocket(name string) func(*compiler, label) {
+	return func(c *compiler, pass label) { writeFamilies(c, pass, name == "socket" && c.spec.Netlink != 0) }
+}
+
+func writeFamilies(c *compiler, pass label, withNetlink bool) {
 	local, inet := c.label("unix socket"), c.label("inet socket")
 	internet := inet
 	if !c.spec.InetStream && !c.spec.InetUDP && !c.spec.InetPing {
@@ -21,7 +37,19 @@ func writeSocket(c *compiler, pass label) {
 	}
 	unsupported := c.errno(unix.EAFNOSUPPORT)
 	c.load(low(0))
-	c.branch(unsupported, single(unix.AF_UNIX, local), single(unix.AF_INET, internet), single(unix.AF_INET6, internet))
+	netlink := unsupported
+	if withNetlink {
+		netlink = c.label("netlink")
+	}
+	c.branch(unsupported, single(unix.AF_UNIX, local), single(unix.AF_INET, internet), single(unix.AF_INET6, internet), single(unix.AF_NETLINK, netlink))
+	if withNetlink {
+		c.place(netlink)
+		c.load(low(2))
+		c.ifEqual(unix.NETLINK_ROUTE, next, unsupported)
+		c.load(low(1))
+		c.and(typeMask)
+		c.branch(unsupported, interval{unix.SOCK_DGRAM, unix.SOCK_RAW, c.ret(retNotify)})
+	}
 	if internet == inet {
 		c.place(inet)
 		writeInet(c, pass)
@@ -75,13 +103,24 @@ func writeInet(c *compiler, pass label) {
 // A trapped sendto(2) without an address goes where connect(2) has led, and is let through.
 func writeSend(name string, flags int) func(*compiler, label) {
 	return func(c *compiler, pass label) {
+		netlink := c.spec.Netlink != 0 && name != "sendmmsg"
 		trapped := name == "sendto" && c.trap[name]
 		rest := pass
-		if trapped {
+		if trapped || netlink {
 			rest = next
 		}
 		c.load(low(flags))
 		c.ifAny(unix.MSG_FASTOPEN, c.errno(unix.EPERM), rest)
+		if netlink {
+			rest = pass
+			if trapped {
+				rest = c.label("no netlink socket")
+			}
+			writeNetlink(c, rest)
+			if trapped {
+				c.place(rest)
+			}
+		}
 		if trapped {
 			c.load(low(4))
 			c.ifEqual(0, next, pass)

@@ -67,6 +67,8 @@ type Net struct {
 	// Remap, if not nil, makes the TCP ports of the sandbox virtual ones. Rules and events
 	// are about these.
 	Remap *Remap
+	// Netlink, if not nil, is there for the sandbox's netlink sockets.
+	Netlink *Netlink
 	// Log takes a sentence for the user.
 	Log func(format string, args ...any)
 	// Audit, if not nil, is told of what is refused.
@@ -216,6 +218,9 @@ func (h *Net) Close() {
 	}
 	h.mu.Unlock()
 	h.waits.close()
+	if h.Netlink != nil {
+		h.Netlink.close()
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for len(h.active) > h.apart {

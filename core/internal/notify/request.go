@@ -87,6 +87,24 @@ func (r *Request) AddFDClaimed(fd int, closeOnExec bool) {
 	r.AnswerClaimed(0, errno)
 }
 
+// SetFD gives the caller a copy of fd, which stays the caller of SetFD's, under a number that
+// the task should have free. The call still waits for its answer.
+func (r *Request) SetFD(fd int, number uint32, closeOnExec bool) error {
+	r.l.mu.Lock()
+	if r.l.closed {
+		r.l.mu.Unlock()
+		return unix.ENOENT
+	}
+	r.l.adding.Add(1) // see AddFDClaimed
+	r.l.mu.Unlock()
+	defer r.l.adding.Done()
+	flags := uint32(0)
+	if closeOnExec {
+		flags = unix.O_CLOEXEC
+	}
+	return sys.SetFD(r.l.fd, r.ID, fd, number, flags)
+}
+
 // Valid reports whether the very thread that made the request still waits. What
 // was read through its thread id before that was read from it.
 func (r *Request) Valid() bool {

@@ -40,6 +40,7 @@ const (
 
 	notifFlagContinue   = 1 << 0
 	notifFdSyncWakeUp   = 1 << 0
+	addFDFlagSetFD      = 1 << 0
 	addFDFlagSend       = 1 << 1 // Linux 5.14
 	sizeofNotification  = unsafe.Sizeof(Notification{})
 	sizeofNotifResponse = unsafe.Sizeof(NotificationResponse{})
@@ -109,6 +110,19 @@ func AddFD(fd int, id uint64, src int, flags uint32) error {
 		return e
 	}
 	return nil
+}
+
+// SetFD puts a copy of the descriptor src into the caller's table, under a number, in the
+// place of what may be there (SECCOMP_ADDFD_FLAG_SETFD). EBADF: the caller's limit is lower.
+// The call still waits for its answer.
+func SetFD(fd int, id uint64, src int, number, flags uint32) error {
+	arg := notificationFD{ID: id, Flags: addFDFlagSetFD, SrcFD: uint32(src), NewFD: number, NewFDFlags: flags}
+	return Retry(func() error {
+		if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), ioctlNotifAddFD, uintptr(unsafe.Pointer(&arg))); e != 0 {
+			return e
+		}
+		return nil
+	})
 }
 
 // NotificationValid reports whether the task still waits in notification id, so
