@@ -50,13 +50,11 @@ func whyCommand(args []string) int {
 	}
 	defer file.Close()
 	from := io.LimitReader(file, maxAudit)
+	explained := explainAudit
 	if raw {
-		if _, err := io.Copy(os.Stdout, from); err != nil {
-			return fail(err)
-		}
-		return 0
+		explained = checkAudit
 	}
-	text, err := explainAudit(from)
+	text, err := explained(from)
 	fmt.Print(text)
 	if err != nil {
 		return fail(fmt.Errorf("%s: %w", file.Name(), err))
@@ -81,6 +79,21 @@ func openAudit(words []string) (*os.File, error) {
 		err = errors.New("no run has failed, or was refused anything, that is known of")
 	}
 	return nil, err
+}
+
+// checkAudit returns the lines as they are, up to one that Sandlock does not write, with what
+// a terminal could take for something else.
+func checkAudit(from io.Reader) (string, error) {
+	lines := bufio.NewScanner(from)
+	lines.Buffer(nil, 1<<20)
+	var out strings.Builder
+	for lines.Scan() {
+		if !json.Valid(lines.Bytes()) || printable(lines.Text()) != lines.Text() {
+			return out.String(), errors.New("it was not written by sandlock run --audit")
+		}
+		out.WriteString(lines.Text() + "\n")
+	}
+	return out.String(), lines.Err()
 }
 
 // explainAudit tells what a file of --audit holds. What comes from the sandbox, and the
@@ -143,7 +156,7 @@ func (r *auditRun) explain() string {
 }
 
 func (d *denial) explain() string {
-	text := d.Syscall
+	text := printable(d.Syscall)
 	if d.Path != "" {
 		text += " " + printable(d.Path)
 	}
@@ -158,7 +171,7 @@ func (d *denial) explain() string {
 	}
 	how := "killed"
 	if d.Errno != 0 {
-		how = d.Name
+		how = printable(d.Name)
 		if how == "" {
 			how = strconv.Itoa(d.Errno)
 		}
