@@ -246,6 +246,17 @@ func TestRecordDenials(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	granted := filepath.Join(dir, "granted")
+	if err := os.Mkdir(granted, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	interpreter := filepath.Join(dir, "interpreter")
+	if err := os.WriteFile(interpreter, []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(granted, "script"), []byte("#! "+interpreter+" x\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	mode := filepath.Join(dir, "mode")
 	if err := os.WriteFile(mode, nil, 0o644); err != nil {
 		t.Fatal(err)
@@ -261,6 +272,7 @@ func TestRecordDenials(t *testing.T) {
 		: < "$1"/secret
 		"$1"/program
 		"$1"/mode
+		"$1"/granted/script
 		: > /dev/tcp/127.0.0.1/%d
 		exec /usr/bin/python3 -S -c '
 import ctypes, os, socket
@@ -284,6 +296,7 @@ attempt("ipc", ipc)
 	policy := func(record bool) *Policy {
 		p := NewPolicy()
 		p.RecordDenials = record
+		p.FSReadable = []string{granted}
 		p.NetAllow, p.NetAllowBind = []string{"tcp://*:1"}, []string{"8126"}
 		return p
 	}
@@ -298,6 +311,7 @@ attempt("ipc", ipc)
 	for _, want := range []struct{ calls, path, rule, value string }{
 		{"openat|open", filepath.Join(dir, "secret"), "fs_readable", filepath.Join(dir, "secret")},
 		{"execve", filepath.Join(dir, "program"), "fs_readable", filepath.Join(dir, "program")},
+		{"execve", interpreter, "fs_readable", interpreter},
 		{"connect", "", "net_allow", fmt.Sprintf("tcp://127.0.0.1:%d", port)},
 		{"bind", "", "net_allow_bind", "8125"},
 		{"socket", "", "net_allow", ""},

@@ -197,7 +197,7 @@ func (b *Broker) objects(c *Caller, d *Denials, o Object, act func(p *place) err
 // Find reports with what a call fails that leads to what is denied, and nil for any other.
 // It tells of what may not be executed by the ruleset, too, which the kernel refuses.
 func (b *Broker) Find(c *Caller, d *Denials, o Object) error {
-	err := b.objects(c, d, o, func(p *place) error { b.blameExec(c, p); return nil })
+	err := b.objects(c, d, o, func(p *place) error { b.blameExec(c, d, p); return nil })
 	if err == unix.EACCES {
 		return err
 	}

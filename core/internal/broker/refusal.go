@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	"github.com/sandlock/sandlock/core/internal/audit"
-	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
 )
 
@@ -92,22 +91,6 @@ func (b *Broker) blameNames(id *identity, c *Caller, err error, places []place) 
 func (b *Broker) blameObject(c *Caller, err error, p *place) {
 	if id, broken := b.identity(c); broken == nil {
 		id.blame(c, audit.ByWrite, err, p.obj, "", unix.W_OK)
-	}
-}
-
-// blameExec does so for an exec that the ruleset is going to refuse. Of a script or a program
-// it is the file itself, and not its interpreter or loader.
-func (b *Broker) blameExec(c *Caller, p *place) {
-	if c.Log == nil || p.kind() != unix.S_IFREG {
-		return
-	}
-	id, broken := b.identity(c)
-	if broken != nil {
-		return
-	}
-	var err error
-	if broken := id.quick.do(func() { err = sys.MayExec(p.obj) }); broken == nil {
-		id.blame(c, audit.ByExec, err, p.obj, "", unix.X_OK)
 	}
 }
 
