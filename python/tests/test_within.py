@@ -22,7 +22,7 @@ from sandlock import Sandbox
 top, said = sys.argv[1], {{}}
 fields = dict(fs_readable={[*SYSTEM, "/dev/null"]!r} + [top], max_processes="unlimited", cwd=top)
 def run(name, *words, **more):
-    r = Sandbox(**fields, **more).run(list(words), text=True)
+    r = Sandbox(**{{**fields, **more}}).run(list(words), text=True)
     said[name] = [r.stdout, r.error or r.stderr.rpartition(": ")[2].strip()]
 run("read", "cat", "open")
 run("write", "sh", "-c", "echo new > made && cat made && cat secret", fs_writable=[top])
@@ -30,12 +30,14 @@ run("chmod", "chmod", "600", "made", fs_writable=[top])
 run("outside", "sh", "-c", "echo x > made", fs_writable=[top + "/sub"])
 run("denied", "cat", "secret", fs_denied=[top + "/secret"])
 run("asked", "cat", "open", policy_fn=lambda event, ctx: None)
+run("address", "cat", "open", net_allow=["tcp://127.0.0.1"])
+run("counted", "cat", "open", max_processes=10)
 print(json.dumps(said))
 """
 
 ALONE = {
     "read": ["open\n", ""], "write": ["new\nsecret\n", ""], "chmod": ["", ""], "outside": ["", "Permission denied"],
-    "denied": ["", "Permission denied"], "asked": ["open\n", ""],
+    "denied": ["", "Permission denied"], "asked": ["open\n", ""], "address": ["open\n", ""], "counted": ["open\n", ""],
 }
 
 
@@ -65,9 +67,11 @@ def test_within(tmp_path: pathlib.Path) -> None:
         {"max_processes": "unlimited", "policy_fn": lambda event, ctx: None},
     ):
         got = outcomes(tmp_path, fs_writable=[tmp_path], **outer)
-        for needs in "denied", "asked":
+        for needs in "denied", "asked", "address":
             out, why = got.pop(needs)
             assert out == "" and "needs a seccomp listener" in why and "EBUSY" in why, (needs, why)
+        out, why = got.pop("counted")
+        assert out == "" and 'max_processes="unlimited"' in why, why
         assert got.pop("chmod") == ["", "Operation not permitted"]
         assert got == {name: ALONE[name] for name in got} and len(got) == 3
         assert (tmp_path / "secret").read_text() == "secret\n"
@@ -75,5 +79,5 @@ def test_within(tmp_path: pathlib.Path) -> None:
     # One without a listener keeps an inner one from the other things that it takes.
     got = outcomes(tmp_path, max_processes="unlimited", fs_readable=[tmp_path])
     assert got["read"] == ALONE["read"] and got["write"][0] == "" and got["chmod"] == ["", "Operation not permitted"]
-    for needs in "denied", "asked":
+    for needs in "denied", "asked", "counted":
         assert got[needs][0] == "" and "not permitted" in got[needs][1], got

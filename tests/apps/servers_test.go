@@ -119,11 +119,12 @@ redis eval 'return redis.call("incrby", KEYS[1], ARGV[1])' 1 counter 42
 redis bgsave > /dev/null
 seq 1 10000 | sed 's/.*/rpush list &/' | redis > /dev/null
 redis llen list
+redis-benchmark -p %[1]s -t set,get -n 10000 --csv | grep -cE '^"(SET|GET)","'
 redis shutdown save
 wait
 test -s dump.rdb && redis-check-rdb dump.rdb > /dev/null
 `, port))
-	a.expect("value\n42\n10000\n", append(a.ordinary(), "sh", "script")...)
+	a.expect("value\n42\n10000\n2\n", append(a.ordinary(), "sh", "script")...)
 }
 
 func TestChromium(t *testing.T) {

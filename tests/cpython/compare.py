@@ -116,7 +116,7 @@ def main() -> int:
         names, said = compare(suite, module)
         differ |= names
         surprises += said
-    if not modules:
+    if not modules and os.geteuid() == 0:  # some differ for root only
         surprises += [f"{name} is listed, and does not differ" for name in sorted(listed(suite) - differ)]
     print(*surprises, sep="\n")
     return bool(surprises)

@@ -41,6 +41,7 @@ int main(int argc, char **argv)
 	TRY(of("chmod-fd"), chmod(by_fd, 0753));
 	TRY(of("fchmodat2"), syscall(SYS_fchmodat2, AT_FDCWD, path, 0754, 0));
 	TRY(of("fchmodat2-empty"), syscall(SYS_fchmodat2, dir, "", 0755, AT_EMPTY_PATH));
+	TRY(of("chmod-closed"), chmod(path, 0) == 0 ? chmod(path, 0755) : -1); /* a directory that its owner can't enter */
 	TRY(of("chown"), chown(path, getuid(), getgid()));
 	TRY(of("lchown"), lchown(path, getuid(), getgid()));
 	TRY(of("fchown"), fchown(fd, getuid(), getgid()));

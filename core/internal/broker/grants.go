@@ -57,9 +57,10 @@ func (g *Grants) hold(p *place) error {
 	}
 	dir := p.dir
 	switch {
+	case dir >= 0: // of a directory too, which may be closed to its owner
 	case kind == unix.S_IFDIR:
 		dir = p.obj
-	case dir < 0:
+	default:
 		name, err := readlink(self(p.obj))
 		if err != nil {
 			return unix.EACCES
