@@ -30,9 +30,10 @@ def gone(pid: int) -> bool:
 
 
 # A host's ctrl_c() is SIGINT until it is seen: one that comes between CPython's last look at
-# signals and its poll(2) is seen when the next ends that.
+# signals and its poll(2) is seen when the next ends that. One that is raised where CPython
+# can't raise it, as in a finalizer, is sent again.
 CTRL_C = """
-import os, signal, threading
+import os, signal, sys, threading
 seen = threading.Event()
 def interrupted(*args):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -46,6 +47,13 @@ def ctrl_c():
             if seen.wait(0.2):
                 return
     threading.Thread(target=again, daemon=True).start()
+def lost(unraisable):
+    if unraisable.exc_type is not KeyboardInterrupt:
+        return sys.__unraisablehook__(unraisable)
+    seen.clear()
+    signal.signal(signal.SIGINT, interrupted)
+    ctrl_c()
+sys.unraisablehook = lost
 """
 
 

@@ -207,7 +207,8 @@ def interrupt(*args):
     signal.setitimer(signal.ITIMER_REAL, 0)
     raise KeyboardInterrupt
 signal.signal(signal.SIGALRM, interrupt)
-sys.unraisablehook = lambda e: None  # it may fall into a callback of ctypes, too
+# It may fall into a callback of ctypes, too, which can't raise it.
+sys.unraisablehook = lambda e: signal.setitimer(signal.ITIMER_REAL, 0.01, 0.2)
 boxes = [Sandbox(fs_readable={SYSTEM!r}), Sandbox(fs_readable={SYSTEM!r}, policy_fn=lambda event, ctx: None)]
 for box in boxes:
     box.run(["true"])
