@@ -57,30 +57,28 @@ func cgroupOf(t *testing.T, pid int) string {
 // warden and the host are not. With the last task the cgroup goes.
 func TestBornInCgroup(t *testing.T) {
 	for name, scope := range map[string]uint32{"domain": scopeSignal, "walk": 0} {
-		t.Run(name, func(t *testing.T) {
-			dir, fd := newCgroup(t)
-			s := spec("sh", "-c", "exit 3")
-			s.Park, s.KillerScope, s.Cgroup = true, scope, fd
-			w := start(t, s)
-			m := receive(t, w, Created)
-			if got := cgroupOf(t, int(m.PID)); filepath.Base(got) != filepath.Base(dir) || m.CgroupErrno != 0 {
-				t.Errorf("the command is in %q: %+v", got, m)
+		dir, fd := newCgroup(t)
+		s := spec("sh", "-c", "exit 3")
+		s.Park, s.KillerScope, s.Cgroup = true, scope, fd
+		w := start(t, s)
+		m := receive(t, w, Created)
+		if got := cgroupOf(t, int(m.PID)); filepath.Base(got) != filepath.Base(dir) || m.CgroupErrno != 0 {
+			t.Errorf("%s: the command is in %q: %+v", name, got, m)
+		}
+		for _, pid := range []int{os.Getpid(), w.PID(), int(m.Killer)} {
+			if got := cgroupOf(t, pid); filepath.Base(got) == filepath.Base(dir) {
+				t.Errorf("%s: process %d is in it too", name, pid)
 			}
-			for _, pid := range []int{os.Getpid(), w.PID(), int(m.Killer)} {
-				if got := cgroupOf(t, pid); filepath.Base(got) == filepath.Base(dir) {
-					t.Errorf("process %d is in it too", pid)
-				}
-			}
-			if err := w.Go(); err != nil {
-				t.Fatal(err)
-			}
-			if m := receive(t, w, End); unix.WaitStatus(m.Status).ExitStatus() != 3 || m.CgroupErrno != 0 {
-				t.Errorf("%+v", m)
-			}
-			if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("the cgroup at the end: %v", err)
-			}
-		})
+		}
+		if err := w.Go(); err != nil {
+			t.Fatal(err)
+		}
+		if m := receive(t, w, End); unix.WaitStatus(m.Status).ExitStatus() != 3 || m.CgroupErrno != 0 {
+			t.Errorf("%s: %+v", name, m)
+		}
+		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: the cgroup at the end: %v", name, err)
+		}
 	}
 }
 
