@@ -77,6 +77,16 @@ static int killer_reap(int flags)
 	return pid == -ECHILD;
 }
 
+/* Numbers that were read before are nobody's afterwards. */
+void killer_reap_some(void)
+{
+	int i = 0;
+
+	do
+		killer_reap(WNOHANG);
+	while (reap_more && ++i < REAP_AT_ONCE);
+}
+
 static void killer_walk(void)
 {
 	/* Should it be stopped: who is traced can be waited for when the tracer has. */

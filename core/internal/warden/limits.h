@@ -77,6 +77,7 @@ void shmem_mappings(struct process *p);
 /* What p maps of the files that are counted, in its proportion: proc_pid_smaps(5), "Pss". */
 u64 shmem_counted_twice(struct process *p);
 
+void killer_reap_some(void); /* of the dead; killer.c */
 u32 cpus_of_sandbox(void);
 
 /* memory.c and cpu.c: each does what is due at now, and sets next to when it is to be called

@@ -357,6 +357,8 @@ void tree_hold(enum holder who)
 			sys2(__NR_kill, tree[i].pid, SIGSTOP);
 			sum += (u64)tree[i].pid * 0x9e3779b97f4a7c15ull;
 		}
+		/* Those that fork and exit would fill the lists faster than they are read. */
+		killer_reap_some();
 		if (tree_walk(WALK_CPU) == 1) {
 			u64 again = 0;
 			for (i = 0; i < ntree; i++)
