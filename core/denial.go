@@ -135,6 +135,26 @@ func (l *denialLog) count(i int, kernel bool) {
 	}
 }
 
+// execs says of the execs that were refused what was refused of them.
+func (l *denialLog) execs() (list []string) {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, d := range l.list {
+		if d.Path == "" || d.Syscall != "execve" && d.Syscall != "execveat" {
+			continue
+		}
+		said := quote(d.Path) + ": " + d.Why
+		if d.Value != "" {
+			said += fmt.Sprintf("; %s with %s would allow it", d.Rule, quote(d.Value))
+		}
+		list = append(list, said)
+	}
+	return list
+}
+
 // fill hands over to a result.
 func (l *denialLog) fill(to *Result) {
 	l.mu.Lock()

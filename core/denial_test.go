@@ -238,6 +238,39 @@ func TestDenialJSON(t *testing.T) {
 	}
 }
 
+// A command that can't be started says what was refused of it.
+func TestDenialOfCommand(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "program")
+	content, err := os.ReadFile("/bin/true")
+	if err == nil {
+		err = os.WriteFile(program, content, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := NewPolicy()
+	p.RecordDenials = true
+	run := func() error {
+		plan, err := p.Compile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = plan.Run(Command{Argv: []string{program}, Stdin: -1}, 0)
+		return err
+	}
+	if err := run(); err == nil || !strings.Contains(err.Error(), "fs_readable with "+quote(program)+" would allow it") {
+		t.Error(err)
+	}
+	p.FSReadable = []string{program}
+	if err := run(); err == nil || !strings.Contains(err.Error(), "ld-") || strings.Contains(err.Error(), quote(program)+":") {
+		t.Error(err)
+	}
+	p.FSReadable = append(p.FSReadable, "/usr", "/lib", "/lib64")
+	if err := run(); err != nil {
+		t.Error(err)
+	}
+}
+
 // What the kernel would refuse by itself is told where that is asked for, and refused alike.
 func TestRecordDenials(t *testing.T) {
 	dir := t.TempDir()
