@@ -78,8 +78,8 @@ func goBuilderString(p *C.sandlock_builder_t, field C.int, value *C.char) *C.san
 		field, v := int(field), C.GoString(value)
 		name := map[int]string{
 			C.FIELD_FS_READ: "fs_readable", C.FIELD_FS_WRITE: "fs_writable", C.FIELD_FS_EXEC: "fs_executable",
-			C.FIELD_FS_DENY: "fs_denied",
-			C.FIELD_CWD:     "cwd", C.FIELD_NET_ALLOW: "net_allow", C.FIELD_NET_DENY: "net_deny", C.FIELD_NET_ALLOW_BIND: "net_allow_bind", C.FIELD_NET_DENY_BIND: "net_deny_bind",
+			C.FIELD_FS_DENY: "fs_denied", C.FIELD_UNIX_ALLOW: "unix_allow",
+			C.FIELD_CWD: "cwd", C.FIELD_NET_ALLOW: "net_allow", C.FIELD_NET_DENY: "net_deny", C.FIELD_NET_ALLOW_BIND: "net_allow_bind", C.FIELD_NET_DENY_BIND: "net_deny_bind",
 			C.FIELD_EXTRA_DENY: "extra_deny_syscalls", C.FIELD_EXTRA_ALLOW: "extra_allow_syscalls",
 			C.FIELD_POLICY_EVENTS: "policy_events",
 		}[field]
@@ -96,6 +96,8 @@ func goBuilderString(p *C.sandlock_builder_t, field C.int, value *C.char) *C.san
 			policy.FSExecutable = append(policy.FSExecutable, v)
 		case C.FIELD_FS_DENY:
 			policy.FSDenied = append(policy.FSDenied, v)
+		case C.FIELD_UNIX_ALLOW:
+			policy.UnixAllow = append(policy.UnixAllow, v)
 		case C.FIELD_CWD:
 			if v == "" {
 				return errors.New(`cwd: "": a path is not empty`)

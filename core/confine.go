@@ -118,7 +118,7 @@ func (p *Plan) Confinement() (*Confinement, error) {
 
 // confineSpec is the filter of Confinement. What changes modes, owners, times and extended
 // attributes, and of a run is carried out beneath the writable paths, is refused, unless it is
-// allowed.
+// allowed; and named unix sockets, which nobody judges, can't be reached by a new socket.
 func (p *Policy) confineSpec() bpf.Spec {
 	deny := slices.Clone(p.ExtraDenySyscalls)
 	for _, name := range slices.Concat(handler.AttributeCalls(), missingAttributes) {
@@ -127,6 +127,6 @@ func (p *Policy) confineSpec() bpf.Spec {
 		}
 	}
 	return bpf.Spec{
-		Arch: bpf.NativeArch(), Deny: deny, Allow: slices.Clone(p.ExtraAllowSyscalls), SealMemfd: p.FSExecutable != nil,
+		Arch: bpf.NativeArch(), Deny: deny, Allow: slices.Clone(p.ExtraAllowSyscalls), SealMemfd: p.FSExecutable != nil, UnixPairs: true,
 	}
 }

@@ -205,6 +205,8 @@ func (l *denialLog) describe(key denialKey, x audit.Refusal) Denial {
 		}
 	case audit.ByScope:
 		d.Why = "it is about a task or a socket outside the sandbox"
+	case audit.ByUnix:
+		grant("unix_allow", "nothing that may be written to, and no rule, holds the socket")
 	case audit.ByForeign:
 		d.Why = "it is about a process that is not the caller's own"
 	case audit.ByMode:

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -98,7 +99,7 @@ var missingFiles = append([]string{"openat2"}, missingAttributes...)
 
 // startFiles makes what the calls that take a path are carried out with.
 func (s *Sandbox) startFiles(observe func(Access), visible visible) error {
-	if !s.plan.judgesFiles && !s.plan.guardsAttributes && s.plan.views == nil {
+	if !s.plan.judgesFiles && !s.plan.guardsAttributes && s.plan.views == nil && !s.plan.judgesUnix() && !s.plan.usesSockets() {
 		return nil
 	}
 	s.denials = broker.NewDenials()
@@ -121,10 +122,17 @@ func (s *Sandbox) startFiles(observe func(Access), visible visible) error {
 	if err == nil && s.plan.guardsAttributes {
 		s.broker.Writable, err = broker.OpenGrants(s.plan.writable)
 	}
+	if err == nil && s.plan.judgesUnix() {
+		s.broker.Sockets, err = s.plan.openSockets()
+	}
 	if err == nil && s.plan.needsFiles {
 		err = s.broker.Ready()
 	}
-	if err != nil {
+	var path *broker.GrantError
+	switch {
+	case errors.As(err, &path):
+		return &StartError{Step: "unix_allow", Path: path.Path, Err: path.Err}
+	case err != nil:
 		return &StartError{Step: "broker", Err: err}
 	}
 	return nil
@@ -136,6 +144,9 @@ func (s *Sandbox) stopFiles() {
 		s.broker.Close()
 		if s.broker.Writable != nil {
 			s.broker.Writable.Close()
+		}
+		if s.broker.Sockets != nil {
+			s.broker.Sockets.Close()
 		}
 	}
 	if s.denials != nil {

@@ -78,6 +78,7 @@ var jsonFields = map[string]func(p *Policy, f *jsonField){
 	"fs_writable":   func(p *Policy, f *jsonField) { f.strings(&p.FSWritable) },
 	"fs_executable": func(p *Policy, f *jsonField) { f.strings(&p.FSExecutable) },
 	"fs_denied":     func(p *Policy, f *jsonField) { f.strings(&p.FSDenied) },
+	"unix_allow":    func(p *Policy, f *jsonField) { f.strings(&p.UnixAllow) },
 	"cwd":           func(p *Policy, f *jsonField) { f.nonEmpty(&p.Cwd, "a path") },
 	"env":           func(p *Policy, f *jsonField) { f.env(&p.Env) },
 	"clean_env":     func(p *Policy, f *jsonField) { f.boolean(&p.CleanEnv) },
@@ -134,8 +135,6 @@ var unbuiltFields = map[string]func(v jsonValue) bool{
 	"uid": never, "gid": never,
 
 	"init_fn": never, "work_fn": never, "no_supervisor": is("false"), "control_socket": is("true"),
-
-	"unix_allow": emptyList,
 }
 
 func never(jsonValue) bool         { return false }

@@ -153,7 +153,7 @@ invalid sandbox: net_allow: "x:0": at byte 2: port 0 can't be reached; there are
 
 func TestUnbuiltFields(t *testing.T) {
 	defaults := map[string][]string{
-		"[]":       {"net_deny", "net_deny_bind", "http_allow", "http_deny", "http_ports", "http_inject_ca", "http_auth", "unix_allow"},
+		"[]":       {"net_deny", "net_deny_bind", "http_allow", "http_deny", "http_ports", "http_inject_ca", "http_auth"},
 		"{}":       {"fs_mount", "fs_mount_ro", "credentials"},
 		"false":    {"deterministic_dirs", "no_supervisor"},
 		"true":     {"control_socket"},

@@ -41,7 +41,9 @@ type Plan struct {
 	argvOpen      bool          // … which none can be under this policy
 
 	net       netPlan
-	marksOpen bool // a process may change the limits that marks are
+	unix      unixSockets
+	unixAllow []string // paths
+	marksOpen bool     // a process may change the limits that marks are
 
 	degradable, disabled []Protection // sorted
 	scopeSignal          bool         // the child's domain scopes signals
@@ -92,7 +94,8 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 		recordDenials: p.RecordDenials,
 		argvWeak:      p.ArgvSafety == ArgvLandlock,
 		argvOpen:      p.argvOpen(),
-		net:           p.compileNet(),
+		unix:          p.unixSockets(k),
+		unixAllow:     slices.Clone(p.UnixAllow),
 		degradable:    sortedSet(p.AllowDegraded),
 		disabled:      sortedSet(p.Disable),
 		name:          p.Name,
@@ -106,6 +109,7 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 		maxOutput:     p.MaxOutput,
 		cores:         sortedSet(p.CPUCores),
 	}
+	plan.net = p.compileNet(plan.judgesUnix())
 	p.compileNetlink(&plan.net, k)
 	plan.maxProcesses, plan.maxMemory = copied(p.MaxProcesses), copied(p.MaxMemory)
 	plan.marksOpen = slices.Contains(p.ExtraAllowSyscalls, "prlimit64")
@@ -133,6 +137,7 @@ func (p *Plan) grants(policy *Policy) landlock.Grants {
 		Readable:              policy.FSReadable,
 		Writable:              policy.FSWritable,
 		Optional:              gpuPaths(policy.GPUDevices),
+		Unix:                  policy.UnixAllow,
 		Executable:            policy.FSExecutable,
 		ExecutableGiven:       policy.FSExecutable != nil,
 		WithoutTruncate:       without(FSTruncate),
@@ -166,6 +171,7 @@ func (p *Plan) compileFilter(policy *Policy) error {
 		// what it may not.
 		missing = slices.Concat(missing, handler.RestrictCalls, []string{"landlock_add_rule"})
 	}
+	p.trapped = append(p.trapped, p.unix.traps(!slices.Contains(missing, restrictSelf))...)
 	if p.trapsListen = p.needsListen(); p.trapsListen {
 		p.trapped = append(p.trapped, "listen")
 	}
@@ -191,7 +197,8 @@ func (p *Plan) compileFilter(policy *Policy) error {
 		InetUDP:    p.net.udp,
 		InetPing:   p.net.icmp,
 		Netlink:    p.net.netlink,
-		OwnFiles:   p.net.onBehalf && p.exposed() || p.net.bindOnBehalf && !p.landlock.JudgesBind(),
+		UnixPairs:  p.unix == unixPairs,
+		OwnFiles:   p.judgesUnix() || p.net.onBehalf && p.exposed() || p.net.bindOnBehalf && !p.landlock.JudgesBind(),
 		TrapReads:  !p.judgesFiles,
 		KeepMarks:  p.net.onBehalf && p.policyFn != nil,
 		CountTasks: p.maxProcesses != nil,
@@ -206,7 +213,9 @@ func (p *Plan) compileFilter(policy *Policy) error {
 }
 
 // usesSockets reports whether the supervisor takes sockets of the sandbox.
-func (p *Plan) usesSockets() bool { return p.net.onBehalf || p.net.bindOnBehalf || p.trapsListen }
+func (p *Plan) usesSockets() bool {
+	return p.judgesUnix() || p.net.onBehalf || p.net.bindOnBehalf || p.trapsListen
+}
 
 // denied adds to extra_deny_syscalls what no program needs that has nothing to write.
 func (p *Plan) denied(policy *Policy) []string {
@@ -234,7 +243,9 @@ func (p *Plan) needsListen() bool {
 
 // exposed reports whether a call that the supervisor lets go on could reach an address by
 // itself, if it were about another socket then: see handler.Net.
-func (p *Plan) exposed() bool { return p.net.datagrams || !p.landlock.JudgesConnect() }
+func (p *Plan) exposed() bool {
+	return p.judgesUnix() || p.net.datagrams || !p.landlock.JudgesConnect()
+}
 
 // judges reports whether policyFn is asked about the syscall.
 func (p *Plan) judges(syscall string) bool { return slices.Contains(p.events, syscall) }

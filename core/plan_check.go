@@ -55,6 +55,7 @@ func (p *Plan) check(k Kernel) error {
 	if p.net.remap && !k.Children {
 		lack("port_remap needs /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN, and a /proc that is mounted)")
 	}
+	p.checkUnix(k, lack)
 	if (p.maxMemory != nil || p.maxCPU != nil) && !k.Children {
 		lack("max_memory and max_cpu need /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN, and a /proc that is mounted)")
 	}

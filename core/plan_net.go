@@ -46,7 +46,9 @@ const bindEvent = "bind"
 // netEvents are the events that name an address to be reached.
 var netEvents = []string{"connect", "sendto", "sendmsg", "sendmmsg"}
 
-func (p *Policy) compileNet() netPlan {
+// compileNet: judgesUnix is that of the plan. A connect or send that may be about a unix
+// socket can't be left to the kernel, whatever it is about.
+func (p *Policy) compileNet(judgesUnix bool) netPlan {
 	var none faults // of a policy that is valid
 	allow, deny := parseNetRules(p.NetAllow, inAllow, &none), parseNetRules(p.NetDeny, inDeny, &none)
 	n := netPlan{bind: parseBindPorts(p.NetAllowBind, &none), privateNames: p.NetAllowPrivateNames}
@@ -73,10 +75,10 @@ func (p *Policy) compileNet() netPlan {
 	}
 	// Of UDP and ICMP only all or nothing needs nobody to decide.
 	free := func(protocol netProtocol) bool {
-		return !n.some(protocol) || byPort[protocol] && ports[protocol].any && !asked
+		return !n.some(protocol) || byPort[protocol] && ports[protocol].any && !asked && !judgesUnix
 	}
 	n.datagrams = !free(netUDP) || !free(netICMP)
-	n.onBehalf = n.datagrams || n.some(netTCP) && (!byPort[netTCP] || asked || n.remap)
+	n.onBehalf = n.datagrams || n.some(netTCP) && (!byPort[netTCP] || asked || n.remap || judgesUnix)
 	if p.RecordDenials && n.tcp {
 		n.onBehalf, n.bindOnBehalf = true, true
 	}

@@ -38,6 +38,10 @@ func (p *Plan) String() string {
 	line("network", "%v", &p.net)
 	line("net_allow_private_names", "%t", p.net.privateNames)
 	line("port_remap", "%t", p.net.portRemap)
+	line("unix sockets", "%v", p.unix)
+	for _, path := range p.unixAllow {
+		fmt.Fprintf(&b, "  unix_allow %s\n", quote(path))
+	}
 	line("tcp bind", "%v", p.net.bind)
 	line("allow_degraded", "%v", p.degradable)
 	line("disable", "%v", p.disabled)

@@ -31,6 +31,7 @@ func TestPlanString(t *testing.T) {
 		p.NetAllow, p.NetAllowBind = []string{"tcp://:443,80"}, []string{"8000-8010"}
 		p.Disable, p.AllowDegraded = []Protection{FSIoctlDev}, []Protection{SignalScope, FSRefer}
 		p.PolicyFn, p.PolicyEvents = allow, []string{"execve", "execveat"}
+		p.UnixAllow = []string{"/", "/run/x"}
 	}
 	text := compile(t, edit).String()
 	want := `compiled for: Linux 6.18.0 x86_64
@@ -55,6 +56,9 @@ network: in the kernel
   tcp: allow * ports 80,443
 net_allow_private_names: false
 port_remap: false
+unix sockets: by the kernel
+  unix_allow "/"
+  unix_allow "/run/x"
 tcp bind: 8000-8010
 allow_degraded: [fs-refer signal-scope]
 disable: [fs-ioctl-dev]
@@ -120,6 +124,7 @@ func TestTrapped(t *testing.T) {
 	paths := slices.Sorted(slices.Values(append((&Plan{judgesFiles: true, needsFiles: true}).trappedFiles(), "execve", "execveat")))
 	later := slices.Sorted(slices.Values(append((&Plan{judgesFiles: true}).trappedFiles(), "execve", "execveat")))
 	views := slices.Sorted(slices.Values((&Plan{views: []string{"/file"}}).trappedFiles()))
+	named := []string{"connect", restrictSelf, "sendmmsg", "sendmsg", "sendto", "setsockopt"}
 	for _, tt := range []struct {
 		name string
 		edit func(p *Policy)
@@ -166,6 +171,13 @@ func TestTrapped(t *testing.T) {
 			p.NumCPUs, p.FSReadable, p.FSDenied = ptr(uint32(1)), []string{"/sys/"}, []string{"/a"}
 		}, paths},
 		{"an address", func(p *Policy) { p.NetAllow = []string{"tcp://:80", "tcp://1.2.3.4"} }, []string{"connect", "listen", "setsockopt"}},
+		{"nothing to reach", func(p *Policy) { p.FSReadable = []string{"/"} }, nil},
+		{"named sockets", func(p *Policy) { p.UnixAllow = []string{"/run/x"} }, named},
+		{"all named sockets", func(p *Policy) { p.UnixAllow = []string{"/run/x", "//"} }, nil},
+		{"all but some", func(p *Policy) { p.UnixAllow, p.FSDenied = []string{"/"}, []string{"/a"} }, slices.Sorted(slices.Values(slices.Concat(
+			slices.DeleteFunc(slices.Clone(named), func(name string) bool { return name == restrictSelf }), paths)))},
+		{"named sockets and a port", func(p *Policy) { p.UnixAllow, p.NetAllow = []string{"/run/x"}, []string{"tcp://:80"} },
+			[]string{"connect", "listen", "sendmmsg", "sendmsg", "sendto", "setsockopt"}},
 		{"any port", func(p *Policy) { p.NetAllow = []string{"tcp://*"} }, []string{"listen", "setsockopt"}},
 	} {
 		plan := compile(t, tt.edit)

@@ -21,7 +21,11 @@ type Policy struct {
 	// beneath them: EACCES. Other names of them, and other objects that get their names, are
 	// denied too. Of each path the last component may be missing, and stays so.
 	FSDenied []string
-	Cwd      string // working directory; "" is the host's
+	// UnixAllow are named unix sockets, and directories with some, that may be reached beside
+	// those beneath FSWritable; "/" is all. Without a path in either, no unix sockets but
+	// connected pairs can be made.
+	UnixAllow []string
+	Cwd       string // working directory; "" is the host's
 
 	Env      map[string]string // set or overridden after CleanEnv
 	CleanEnv bool              // keep only PATH, HOME, USER, TERM, LANG of the base environment

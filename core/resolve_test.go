@@ -33,7 +33,7 @@ func TestNamesAreResolvedOnce(t *testing.T) {
 	p := NewPolicy()
 	p.NetAllow = []string{"tcp://A.Example.:443", "udp://a.example:53", "b.example", "198.51.100.1:80", "tcp://localhost:8080"}
 	p.NetDeny = []string{"192.0.2.2:25"}
-	n := p.compileNet()
+	n := p.compileNet(false)
 	r, _, err := n.resolveNames()
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +66,7 @@ func TestNamesDoNotOpen(t *testing.T) {
 	answers(t, map[string][]string{"a.example": {"192.0.2.1"}})
 	p := NewPolicy()
 	p.NetAllow, p.NetDeny = []string{"a.example"}, []string{"private"}
-	n := p.compileNet()
+	n := p.compileNet(false)
 	r, _, err := n.resolveNames()
 	if err != nil || r.permits(netTCP, netip.MustParseAddr("192.0.2.9"), 1) || !r.permits(netTCP, netip.MustParseAddr("192.0.2.1"), 1) {
 		t.Errorf("%v, %v", err, r)
@@ -97,7 +97,7 @@ func TestNamesThatAreWrong(t *testing.T) {
 	}
 	p := NewPolicy()
 	p.NetAllow, p.NetAllowPrivateNames = []string{"inside.example", "meta.example", "none.example", "empty.example"}, true
-	n := p.compileNet()
+	n := p.compileNet(false)
 	if _, _, err := n.resolveNames(); err == nil || strings.Count(err.Error(), "\n") != 1 || !strings.Contains(err.Error(), "none.example") || !strings.Contains(err.Error(), "empty.example") {
 		t.Errorf("both are not told: %v", err)
 	}

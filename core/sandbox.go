@@ -55,6 +55,7 @@ type Sandbox struct {
 	collecting sync.Mutex // held by whoever collects a stepped run
 	attending  sync.Once
 
+	restricted  atomic.Bool // a task has restricted itself with Landlock
 	timedOut    atomic.Bool
 	warned      atomic.Bool // the time is over, and SIGTERM was sent
 	firstDenied atomic.Bool // policy_fn denied the command itself

@@ -44,6 +44,7 @@ func (p *Policy) validate(f *faults) {
 	checkPaths(f, "fs_writable", p.FSWritable)
 	checkPaths(f, "fs_executable", p.FSExecutable)
 	checkPaths(f, "fs_denied", p.FSDenied)
+	checkPaths(f, "unix_allow", p.UnixAllow)
 	if p.Cwd != "" {
 		checkPath(f, "cwd", p.Cwd)
 	}

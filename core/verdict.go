@@ -33,13 +33,13 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 	if s.plan.net.remap {
 		hs[unix.SYS_GETSOCKNAME], hs[unix.SYS_GETPEERNAME] = s.network.Getsockname(), s.network.Getpeername()
 	}
-	if s.plan.net.onBehalf {
+	if s.plan.net.onBehalf || s.plan.judgesUnix() {
 		hs[unix.SYS_CONNECT] = s.network.Connect()
 	}
 	if s.plan.net.bindOnBehalf {
 		hs[unix.SYS_BIND] = s.network.Bind()
 	}
-	if s.plan.net.datagrams {
+	if s.plan.net.datagrams || s.plan.judgesUnix() {
 		hs[unix.SYS_SENDTO], hs[unix.SYS_SENDMSG], hs[unix.SYS_SENDMMSG] = s.network.Sendto(), s.network.Sendmsg(), s.network.Sendmmsg()
 	}
 	if s.plan.net.netlink != 0 {
@@ -72,6 +72,9 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 		}
 	}
 	s.fileHandlers(hs)
+	if slices.Contains(s.plan.unix.traps(true), restrictSelf) {
+		hs[unix.SYS_LANDLOCK_RESTRICT_SELF] = s.noteRestriction(hs[unix.SYS_LANDLOCK_RESTRICT_SELF])
+	}
 	if s.plan.refusals != nil {
 		s.reportFilter(hs)
 	}
@@ -141,7 +144,7 @@ func (s *Sandbox) newNetwork() *handler.Net {
 	h := handler.NewNet()
 	h.Decider, h.Log, h.Exposed = netDecider{s}, s.logf, s.plan.exposed()
 	h.Audit = s.refused
-	h.UnixJudged = s.plan.landlock.JudgesUnix()
+	s.setUnix(h)
 	h.MayBind, h.ExposedBind = s.plan.mayListen, !s.plan.landlock.JudgesBind()
 	h.Asks = map[string]bool{bindEvent: s.plan.judges(bindEvent)}
 	for _, name := range netEvents {

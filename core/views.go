@@ -23,7 +23,7 @@ const (
 // can't be shown here. Opens are trapped for it, so of what no grant can be seen
 // to lead to there is none. The names of net_allow mean something in any case.
 func (p *Policy) views(k Kernel) (views, unseen []string) {
-	net := p.compileNet()
+	net := p.compileNet(false)
 	if len(net.names) > 0 {
 		views = append(views, hostsFile)
 	}

@@ -230,6 +230,12 @@ sandlock_builder_t *sandlock_sandbox_builder_fs_exec(sandlock_builder_t *b, cons
  * is followed once, at the start, the last component may be missing. Each call that takes a
  * path is carried out by the library then, which takes time: docs/files.md. */
 sandlock_builder_t *sandlock_sandbox_builder_fs_deny(sandlock_builder_t *b, const char *path);
+/* Named unix sockets that may be connected and sent to, beside those beneath writable paths:
+ * the path of a socket, or of a directory that holds some. A socket's name is allowed too, so
+ * that its server may be started again. "/" is all. A path that does not exist is an error of
+ * the start. Without such a path and a writable one, no unix sockets but connected pairs can
+ * be made; else connects and sends are made by the library: docs/network.md. */
+sandlock_builder_t *sandlock_sandbox_builder_unix_allow(sandlock_builder_t *b, const char *path);
 /* Working directory; without it, the host's. */
 sandlock_builder_t *sandlock_sandbox_builder_cwd(sandlock_builder_t *b, const char *path);
 

@@ -250,7 +250,7 @@ def test_bad_bind_rules(rule: Any) -> None:
 @pytest.mark.parametrize("field, value", [
     ("workdir", "/x"), ("chroot", "/x"), ("fs_mount", {"/a": "/b"}), ("fs_storage", "/x"), ("max_disk", "1G"),
     ("http_allow", ["GET a/*"]), ("random_seed", 1), ("time_start", 0), ("deterministic_dirs", True),
-    ("uid", 1), ("unix_allow", ["/x"]), ("no_supervisor", True), ("init_fn", print),
+    ("uid", 1), ("no_supervisor", True), ("init_fn", print),
     ("work_fn", print), ("on_exit", "keep"), ("credentials", {"a": "env:B"}),
 ])
 def test_what_is_not_built_yet_is_refused(field: str, value: object) -> None:

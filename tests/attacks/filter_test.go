@@ -212,8 +212,9 @@ func TestSocketFamilies(t *testing.T) {
 		unix, inet, inet6, netlink  = 1, 2, 10, 16
 		stream, dgram, raw, seqpack = 1, 2, 3, 5
 	)
-	check := func(t *testing.T, tcp bool) {
+	check := func(t *testing.T, tcp bool, sockets ...string) {
 		p := policy()
+		p.UnixAllow = sockets
 		if tcp {
 			p.NetAllow = []string{"tcp://:1"}
 		}
@@ -229,6 +230,9 @@ func TestSocketFamilies(t *testing.T) {
 				continue
 			}
 			local := family == unix && (typ == stream || typ == dgram || typ == seqpack)
+			if sockets == nil { // connected pairs are left
+				local = local && call == "socketpair" && typ != dgram
+			}
 			network := tcp && (family == inet || family == inet6) && typ == stream && (protocol == 0 || protocol == 6)
 			if tcp && call == "socket" && family == netlink && (typ == dgram || typ == raw) && protocol == 0 {
 				network = true // the library's, see TestNetlink
@@ -241,13 +245,15 @@ func TestSocketFamilies(t *testing.T) {
 			}
 		}
 		refused(t, got, []string{"dirty-family", "dirty-type"}, syscall.EACCES)
-		if got["dirty-unix"].result < 0 {
+		if (got["dirty-unix"].result < 0) != (sockets == nil) {
 			t.Errorf("%+v", got["dirty-unix"])
 		}
 	}
 	bothUsers(t, func(t *testing.T) {
 		t.Run("no rule", func(t *testing.T) { check(t, false) })
 		t.Run("a rule", func(t *testing.T) { check(t, true) })
+		t.Run("named sockets", func(t *testing.T) { check(t, false, "/") })
+		t.Run("a rule and named sockets", func(t *testing.T) { check(t, true, victims) })
 		made := 0
 		for _, a := range attempts(outside(t, victim("sockets"))) {
 			if a.result >= 0 {

@@ -223,11 +223,21 @@ func TestAbstractSockets(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer d.Close()
-		got := attempts(string(inside(t, policy(), victim("network"), "abstract", name).Stdout))
-		refused(t, got, []string{"abstract-connect", "abstract-sendto"}, syscall.EPERM)
-		d.SetReadDeadline(time.Now())
-		if n, _, err := d.ReadFrom(make([]byte, 256)); err == nil {
-			t.Errorf("%d bytes arrived", n)
+		for sockets, errno := range map[string]syscall.Errno{
+			"":      syscall.EBADF,        // no such socket can be made
+			victims: syscall.ECONNREFUSED, // the library finds none of the sandbox's
+			"/":     syscall.EPERM,        // the kernel's answer, Landlock
+		} {
+			p := policy()
+			if sockets != "" {
+				p.UnixAllow = []string{sockets}
+			}
+			got := attempts(string(inside(t, p, victim("network"), "abstract", name).Stdout))
+			refused(t, got, []string{"abstract-connect", "abstract-sendto"}, errno)
+			d.SetReadDeadline(time.Now())
+			if n, _, err := d.ReadFrom(make([]byte, 256)); err == nil {
+				t.Errorf("%q: %d bytes arrived", sockets, n)
+			}
 		}
 		control := attempts(outside(t, victim("network"), "abstract", name))
 		if control["abstract-connect"].result != 0 || control["abstract-sendto"].result < 1 {

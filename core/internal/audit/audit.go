@@ -40,6 +40,7 @@ const (
 	ByFilter              // the system call, or what it was called with
 	ByScope               // it is about what is outside the sandbox
 	BySocket              // no rule of the network needs such a socket
+	ByUnix                // it is a unix socket that may not be reached
 	ByCount               // there are as many processes as there may be
 )
 

@@ -28,6 +28,7 @@ type Spec struct {
 	InetUDP    bool     // UDP sockets may be
 	InetPing   bool     // sockets that send ICMP echo requests and nothing else may be, icmp(7)
 	Netlink    uint32   // not 0: the listener makes NETLINK_ROUTE sockets, and answers for descriptors of that number and the next 31
+	UnixPairs  bool     // of unix sockets connected pairs alone may be created, and no datagram ones
 	OwnFiles   bool     // a table of descriptors is shared by the threads of one process only
 	KeepMarks  bool     // the limit that the supervisor marks processes with stays as it is: RLIMIT_LOCKS
 	CountTasks bool     // whatever makes a process stops for the tracer (SECCOMP_RET_TRACE), which all tasks have

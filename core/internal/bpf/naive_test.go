@@ -136,7 +136,7 @@ func naiveRule(spec Spec, name string, args [6]uint64) uint32 {
 		if name == "socket" && spec.Netlink != 0 && word(0) == 16 && (word(1)%16 == 2 || word(1)%16 == 3) && word(2) == 0 {
 			return nNotify
 		}
-		return naiveSocket(spec, word(0), word(1)%16, word(2))
+		return naiveSocket(spec, name == "socketpair", word(0), word(1)%16, word(2))
 	case "sendto", "sendmmsg":
 		return unless(word(3)&0x20000000 == 0, nEPERM)
 	case "sendmsg":
@@ -176,8 +176,10 @@ func naiveRule(spec Spec, name string, args [6]uint64) uint32 {
 	panic("the naive evaluator has no rule for " + name)
 }
 
-func naiveSocket(spec Spec, family, kind, protocol uint32) uint32 {
+func naiveSocket(spec Spec, pair bool, family, kind, protocol uint32) uint32 {
 	switch {
+	case spec.UnixPairs && family == 1 && (kind == 2 || !pair && (kind == 1 || kind == 5)):
+		return nEACCES
 	case family == 1 && (kind == 1 || kind == 2 || kind == 5):
 		return 0
 	case family == 1:

@@ -17,7 +17,7 @@ func specs(a Arch) []Spec {
 	return []Spec{
 		{Arch: a},
 		{Arch: a, InetStream: true},
-		{Arch: a, CountTasks: true},
+		{Arch: a, CountTasks: true, UnixPairs: true},
 		{Arch: a, Netlink: 992, InetUDP: true, Trap: []string{"sendto"}},
 		{Arch: a, Netlink: 992, InetStream: true, Trap: []string{"bind"}},
 		{Arch: a, Trap: []string{"execve", "execveat", "listen"}, InetStream: true},

@@ -17,7 +17,9 @@ func writeNetlink(c *compiler, pass label) {
 }
 
 // writeSocket: socket(2) and socketpair(2), whose arguments are alike ints.
-//   - AF_UNIX: the three types there are. SOCK_RAW would be a SOCK_DGRAM.
+//   - AF_UNIX: the three types there are. SOCK_RAW would be a SOCK_DGRAM. Under UnixPairs
+//     those alone that can reach nothing but their other end: a stream of a pair is connected
+//     for good, while a datagram can be sent to any name.
 //   - AF_INET, AF_INET6: TCP, UDP and ping sockets, each where the policy has a rule for
 //     it. Other types carry addresses that no rule judges. Other stream protocols (MPTCP,
 //     SMC, SCTP) reach TCP peers unseen by Landlock; on EPROTONOSUPPORT software falls
@@ -26,10 +28,11 @@ func writeNetlink(c *compiler, pass label) {
 //   - Every other family is answered as by a kernel without it. libc and Chromium do
 //     without AF_NETLINK then.
 func writeSocket(name string) func(*compiler, label) {
-	return func(c *compiler, pass label) { writeFamilies(c, pass, name == "socket" && c.spec.Netlink != 0) }
+	return func(c *compiler, pass label) { writeFamilies(c, pass, name == "socketpair") }
 }
 
-func writeFamilies(c *compiler, pass label, withNetlink bool) {
+func writeFamilies(c *compiler, pass label, pair bool) {
+	withNetlink := !pair && c.spec.Netlink != 0
 	local, inet := c.label("unix socket"), c.label("inet socket")
 	internet := inet
 	if !c.spec.InetStream && !c.spec.InetUDP && !c.spec.InetPing {
@@ -57,9 +60,15 @@ func writeFamilies(c *compiler, pass label, withNetlink bool) {
 	c.place(local)
 	c.load(low(1))
 	c.and(typeMask)
-	c.ifEqual(unix.SOCK_STREAM, pass, next)
-	c.ifEqual(unix.SOCK_DGRAM, pass, next)
-	c.ifEqual(unix.SOCK_SEQPACKET, pass, c.errno(unix.ESOCKTNOSUPPORT))
+	refused, stream, datagram := c.errno(unix.EACCES), pass, pass
+	if c.spec.UnixPairs {
+		datagram = refused
+		if !pair {
+			stream = refused
+		}
+	}
+	c.branch(c.errno(unix.ESOCKTNOSUPPORT),
+		single(unix.SOCK_STREAM, stream), single(unix.SOCK_DGRAM, datagram), single(unix.SOCK_SEQPACKET, stream))
 }
 
 // writeInet looks at type and protocol of an inet socket.

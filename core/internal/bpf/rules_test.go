@@ -157,10 +157,10 @@ func TestRules(t *testing.T) {
 // TestSocketFamilies: every family, type and protocol, with each of the kinds of inet sockets.
 func TestSocketFamilies(t *testing.T) {
 	for _, a := range arches {
-		for which := range 8 {
-			spec := Spec{Arch: a, InetStream: which&1 != 0, InetUDP: which&2 != 0, InetPing: which&4 != 0}
+		for which := range 16 {
+			spec := Spec{Arch: a, InetStream: which&1 != 0, InetUDP: which&2 != 0, InetPing: which&4 != 0, UnixPairs: which&8 != 0}
 			m := newMachine(t, compile(t, spec))
-			passed := 0
+			passed, pairs := 0, 0
 			for family := range uint64(64) {
 				for kind := range uint64(16) {
 					for _, protocol := range []uint64{0, 1, 6, 17, 33, 41, 58, 132, 136, 255, 256, 262} {
@@ -169,12 +169,19 @@ func TestSocketFamilies(t *testing.T) {
 						if m.run(t, c) == retAllow {
 							passed++
 						}
+						if c.nr = number(t, a, "socketpair"); family == unix.AF_UNIX && m.run(t, c) == retAllow {
+							pairs++
+						}
 					}
 				}
 			}
-			want := 3*12 + which&1*2*2 + which>>1&1*2*2 + which>>2*2*2
-			if passed != want {
-				t.Errorf("%+v: %d sockets can be made, not %d", spec, passed, want)
+			want, wantPairs := 3*12, 3*12
+			if spec.UnixPairs {
+				want, wantPairs = 0, 2*12
+			}
+			want += which&1*2*2 + which>>1&1*2*2 + which>>2&1*2*2
+			if passed != want || pairs != wantPairs {
+				t.Errorf("%+v: %d sockets can be made, not %d, and %d unix pairs, not %d", spec, passed, want, pairs, wantPairs)
 			}
 		}
 	}

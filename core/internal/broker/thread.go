@@ -28,6 +28,8 @@ type Broker struct {
 	Writable *Grants
 	// Views are shown in the place of files.
 	Views []*View
+	// Sockets, if not nil, are the named unix sockets that may be reached.
+	Sockets *Grants
 	// Observe, if not nil, is told of what was done, from any goroutine.
 	Observe func(Access)
 

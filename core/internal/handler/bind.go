@@ -25,7 +25,7 @@ func (h *Net) bind(c *netCall) (int64, unix.Errno) {
 	if !inet && c.socket.domain == unix.AF_UNIX {
 		return 0, h.bindUnix(c)
 	} else if !inet {
-		_, errno := h.other(c)
+		_, errno := h.other(c, false)
 		return 0, errno
 	}
 	b, errno := c.readAddress(c.r.Data.Args[1], int32(c.r.Data.Args[2]))
@@ -107,8 +107,8 @@ func mayBindLow(c *netCall, b []byte) unix.Errno {
 	} else if !errors.Is(err, unix.ENOENT) {
 		return unix.EACCES
 	}
-	theirs, err := readCredentials(statusOf(c.r.TID))
-	if err != nil || theirs.effective&(1<<unix.CAP_NET_BIND_SERVICE) == 0 {
+	caps, err := effective(c.r.TID)
+	if err != nil || caps&(1<<unix.CAP_NET_BIND_SERVICE) == 0 {
 		return unix.EACCES
 	}
 	return 0

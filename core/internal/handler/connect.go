@@ -22,7 +22,7 @@ func (h *Net) connect(c *netCall) (int64, unix.Errno) {
 	}
 	p, inet := c.socket.inet()
 	if !inet {
-		handled, errno := h.other(c)
+		handled, errno := h.other(c, true)
 		if !handled {
 			errno = h.connectUnix(c)
 		}

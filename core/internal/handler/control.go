@@ -80,8 +80,9 @@ func inetControl(b []byte) (passed []byte, errno unix.Errno) {
 }
 
 // unixControl returns the control data of a message on a unix socket. Descriptors are those
-// of the caller; done closes the copies. Credentials would be this process's.
-func (h *Net) unixControl(r *notify.Request, pidfd int, b []byte) (passed []byte, done func(), errno unix.Errno) {
+// of the caller; done closes the copies. The caller's own credentials become this process's
+// with the caller's ids, which the kernel looks at as they are sent; others are EPERM.
+func (h *Net) unixControl(r *notify.Request, pidfd int, tgid uint32, b []byte) (passed []byte, done func(), errno unix.Errno) {
 	var fds []int
 	list, errno := controlMessages(b)
 	if errno != 0 {
@@ -110,11 +111,16 @@ func (h *Net) unixControl(r *notify.Request, pidfd int, b []byte) (passed []byte
 		if m.level != unix.SOL_SOCKET {
 			continue // __scm_send() of the kernel's net/core/scm.c
 		}
+		whole := append([]byte(nil), m.whole...)
+		if m.kind == unix.SCM_CREDENTIALS && len(m.data) == unix.SizeofUcred && binary.NativeEndian.Uint32(m.data) == tgid {
+			binary.NativeEndian.PutUint32(whole[sizeofCmsghdr:], uint32(unix.Getpid()))
+			passed = aligned(passed, whole)
+			continue
+		}
 		if m.kind != unix.SCM_RIGHTS {
 			done()
 			return nil, func() {}, unix.EPERM
 		}
-		whole := append([]byte(nil), m.whole...)
 		for i := sizeofCmsghdr; i+4 <= len(whole); i += 4 {
 			fd, err := takeFD(pidfd, int32(binary.NativeEndian.Uint32(whole[i:])))
 			if err != nil {

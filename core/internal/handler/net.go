@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sandlock/sandlock/core/internal/audit"
+	"github.com/sandlock/sandlock/core/internal/broker"
 	"github.com/sandlock/sandlock/core/internal/notify"
 	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
@@ -47,10 +48,12 @@ type NetDecider interface {
 // the address again. That is safe only while whatever stands there then can do no more:
 //   - the ruleset denies every connect(2) and bind(2) of TCP, as the supervisor, which is
 //     in no domain, makes them all;
-//   - datagrams to inet addresses the kernel can't deny before Landlock ABI 10. Where such
-//     sockets exist, or TCP is not denied (Exposed), a call goes on only if nobody shares the caller's table of
+//   - datagrams to inet addresses the kernel can't deny before Landlock ABI 10, and it has no
+//     rule for named unix sockets before ABI 9. Where there are such sockets, or TCP is not
+//     denied (Exposed), a call goes on only if nobody shares the caller's table of
 //     descriptors, which then can't change while it waits; the filter sees to it that only
 //     threads share one. Otherwise the call is carried out as well, see unix.go.
+//   - what may name a unix socket that is judged (Named) never goes on.
 type Net struct {
 	// Permits reports whether a thread may reach the address, by the rules as they are now.
 	Permits func(p Protocol, to netip.AddrPort, tid uint32) bool
@@ -61,14 +64,20 @@ type Net struct {
 	// MayBind reports whether a TCP port may be bound; ExposedBind is Exposed of bind(2).
 	MayBind     func(port uint16) bool
 	ExposedBind bool
-	// UnixJudged: the ruleset is asked about named unix sockets (Landlock ABI 9), as which
-	// nobody is when the supervisor connects.
-	UnixJudged bool
 	// Remap, if not nil, makes the TCP ports of the sandbox virtual ones. Rules and events
 	// are about these.
 	Remap *Remap
 	// Netlink, if not nil, is there for the sandbox's netlink sockets.
 	Netlink *Netlink
+	// Named: named unix sockets are judged.
+	Named bool
+	// Broker and Denials say which may be reached, and reach them with the caller's
+	// credentials.
+	Broker  *broker.Broker
+	Denials *broker.Denials
+	// Abstract finds the sandbox's own socket of an abstract name and a type, and keeps it so
+	// until release is called; false: there is none. nil: any abstract socket may be reached.
+	Abstract func(name []byte, kind int, caller uint32) (release func(), ok bool)
 	// Log takes a sentence for the user.
 	Log func(format string, args ...any)
 	// Audit, if not nil, is told of what is refused.
@@ -316,6 +325,31 @@ func (h *Net) wait(c *netCall, events int16, deadline time.Time) waitOutcome {
 	return h.waits.wait(c, events, deadline)
 }
 
+// waitFor is wait, and what its end means to a call: 0 is another try. Of what no event tells,
+// it returns every now and then. limited: the socket has a timeout.
+func (h *Net) waitFor(c *netCall, events int16, deadline time.Time, limited bool) unix.Errno {
+	until := deadline
+	if next := time.Now().Add(signalTick); events == 0 && (deadline.IsZero() || next.Before(deadline)) {
+		until = next
+	}
+	switch h.wait(c, events, until) {
+	case waitReady:
+		return 0
+	case waitInterrupted:
+		if limited {
+			return unix.EINTR
+		}
+		return restart
+	case waitGone:
+		return unix.EPERM
+	case waitTimedOut:
+		if until != deadline {
+			return 0
+		}
+	}
+	return unix.EAGAIN
+}
+
 // outside runs what may take for ever.
 func (h *Net) outside(f func()) {
 	count := func(by int) {
@@ -433,12 +467,16 @@ func (h *Net) ask(c *netCall, p Protocol, to netip.AddrPort) unix.Errno {
 	return errno
 }
 
-// other lets a call go on that is not about an inet socket, where that is safe.
-func (h *Net) other(c *netCall) (handled bool, errno unix.Errno) {
+// other lets a call go on that is not about an inet socket, where that is safe. connects: it
+// is a connect(2).
+func (h *Net) other(c *netCall, connects bool) (handled bool, errno unix.Errno) {
 	if c.socket.domain != unix.AF_UNIX {
 		h.Log("%s of task %d denied: a socket of family %d, type %d, protocol %d is none that a rule speaks of",
 			c.name, c.r.TID, c.socket.domain, c.socket.kind, c.socket.protocol)
 		return true, unix.EACCES
+	}
+	if h.Named && (connects || c.socket.kind == unix.SOCK_DGRAM) {
+		return false, 0 // its address may lead anywhere, and would be read again
 	}
 	if h.Exposed {
 		if own, errno := c.keepsSocket(); !own {

@@ -111,7 +111,7 @@ func (h *Net) prepareSend(c *netCall) (done bool, errno unix.Errno) {
 		}
 		return true, c.letGoOn()
 	}
-	return h.other(c)
+	return h.other(c, false)
 }
 
 // readMessage copies a struct msghdr and all that it leads to but the data, as
@@ -196,7 +196,9 @@ func (h *Net) send(c *netCall, m *message) (int64, unix.Errno) {
 	p, inet := c.socket.inet()
 	switch {
 	case inet && p == TCP:
-		return h.sendStream(c, m, nil)
+		return h.sendStream(c, m, func(data []byte, _ bool) (int, error) {
+			return sys.Sendmsg(c.fd, nil, data, nil, m.flags|sendFlags)
+		})
 	case inet:
 		return h.sendDatagram(c, p, m)
 	}
@@ -233,17 +235,24 @@ func (h *Net) sendDatagram(c *netCall, p Protocol, m *message) (int64, unix.Errn
 	} else if !c.r.Valid() {
 		return 0, unix.EPERM
 	}
-	n, errno := h.sendPatiently(c, m, a.raw, data, control)
+	n, errno := h.sendPatiently(c, m, unix.POLLOUT, plainSend(c, m, a.raw, data, control))
 	return int64(n), errno
 }
 
+// sendFlags keep a send from waiting, and this process from a signal.
+const sendFlags = unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
+
+func plainSend(c *netCall, m *message, name, data, control []byte) func() (int, error) {
+	return func() (int, error) { return sys.Sendmsg(c.fd, name, data, control, m.flags|sendFlags) }
+}
+
 // sendStream sends what one write to a stream would: all, if the caller waits for it.
-func (h *Net) sendStream(c *netCall, m *message, control []byte) (sent int64, errno unix.Errno) {
+func (h *Net) sendStream(c *netCall, m *message, send func(data []byte, first bool) (int, error)) (sent int64, errno unix.Errno) {
 	for first := true; first || uint64(sent) < m.size; first = false {
 		data, errno := c.data(m, uint64(sent), maxChunk)
 		var n int
 		if errno == 0 {
-			n, errno = h.sendPatiently(c, m, nil, data, control)
+			n, errno = h.sendPatiently(c, m, unix.POLLOUT, func() (int, error) { return send(data, first) })
 		}
 		switch {
 		case errno != 0 && sent > 0:
@@ -255,7 +264,6 @@ func (h *Net) sendStream(c *netCall, m *message, control []byte) (sent int64, er
 			return 0, errno
 		}
 		sent += int64(n)
-		control = nil // it goes with the first bytes
 		if n < len(data) && !m.blocking {
 			break
 		}
@@ -263,12 +271,13 @@ func (h *Net) sendStream(c *netCall, m *message, control []byte) (sent int64, er
 	return sent, 0
 }
 
-// sendPatiently sends at once, or waits for room as long as the caller would.
-func (h *Net) sendPatiently(c *netCall, m *message, name, data, control []byte) (int, unix.Errno) {
+// sendPatiently sends at once, or waits for room as long as the caller would: for what the
+// socket tells of, or without events for a while.
+func (h *Net) sendPatiently(c *netCall, m *message, events int16, send func() (int, error)) (int, unix.Errno) {
 	var deadline time.Time
 	limited := false
 	for {
-		n, err := sys.Sendmsg(c.fd, name, data, control, m.flags|unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		n, err := send()
 		switch {
 		case err == nil:
 			return n, 0
@@ -286,17 +295,8 @@ func (h *Net) sendPatiently(c *netCall, m *message, name, data, control []byte) 
 				deadline = time.Now().Add(time.Duration(limit.Nano()))
 			}
 		}
-		switch h.wait(c, unix.POLLOUT, deadline) {
-		case waitReady:
-		case waitInterrupted:
-			if limited {
-				return 0, unix.EINTR
-			}
-			return 0, restart
-		case waitGone:
-			return 0, unix.EPERM
-		default:
-			return 0, unix.EAGAIN
+		if errno := h.waitFor(c, events, deadline, limited); errno != 0 {
+			return 0, errno
 		}
 	}
 }

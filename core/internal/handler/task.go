@@ -57,17 +57,11 @@ func readCmdline(pid int32) ([]string, error) {
 
 func statusOf(tid uint32) string { return fmt.Sprintf("/proc/%d/status", tid) }
 
-// credentials are those of proc_pid_status(5).
-type credentials struct {
-	uids, gids, groups string
-	effective          uint64 // capabilities
-}
-
-func readCredentials(status string) (credentials, error) {
-	s, err := sys.ReadStatus(status, 1<<20) // there may be 65,536 groups
+// effective returns a task's capabilities, proc_pid_status(5).
+func effective(tid uint32) (uint64, error) {
+	s, err := sys.ReadStatus(statusOf(tid), 1<<20) // there may be 65,536 groups
 	if err != nil {
-		return credentials{}, err
+		return 0, err
 	}
-	effective, err := strconv.ParseUint(s.Field("CapEff"), 16, 64)
-	return credentials{s.Field("Uid"), s.Field("Gid"), s.Field("Groups"), effective}, err
+	return strconv.ParseUint(s.Field("CapEff"), 16, 64)
 }

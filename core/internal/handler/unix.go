@@ -2,48 +2,73 @@ package handler
 
 import (
 	"bytes"
-	"fmt"
+	"time"
 
+	"github.com/sandlock/sandlock/core/internal/broker"
 	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
 )
 
-// Unix sockets of a caller that shares its descriptors with other threads, where the
-// policy has datagrams: such a call can't be left to the kernel, see Net.
+// Unix sockets, where a call can't be left to the kernel, see Net. It is made by a thread with
+// the caller's credentials; of who did it the peer sees them, and this process (SO_PEERCRED,
+// SCM_CREDENTIALS), as with listen.
 
 // sunPath is where sun_path starts in struct sockaddr_un, unix(7).
 const sunPath = 2
 
-// connectUnix connects to a named socket. The path is resolved as the caller would, by
-// somebody who may more: so only for a caller that has the same credentials, and without
-// the links of /proc, which would be this process's own. The peer sees this process
-// (SO_PEERCRED), as with listen.
+// connectUnix connects, and waits for a place in the queue of the other socket as long as
+// the caller would.
 func (h *Net) connectUnix(c *netCall) unix.Errno {
 	b, errno := c.readAddress(c.r.Data.Args[1], int32(c.r.Data.Args[2]))
 	if errno != 0 {
 		return errno
 	}
-	raw, done, errno := h.unixAddress(c, b)
-	if errno != 0 {
-		return errno
+	var deadline time.Time
+	for first := true; ; first = false {
+		var limit time.Duration
+		errno := h.reachUnix(c, b, func(raw []byte) (err error) {
+			if c.socket.kind == unix.SOCK_DGRAM {
+				return sys.Connect(c.fd, raw)
+			}
+			limit, err = h.dialBriefly(c, address{raw: raw})
+			return err
+		})
+		if errno != unix.EAGAIN || c.socket.kind == unix.SOCK_DGRAM {
+			return errno
+		}
+		if first && limit > 0 {
+			deadline = time.Now().Add(limit)
+		}
+		flags, err := unix.FcntlInt(uintptr(c.fd), unix.F_GETFL, 0)
+		if err != nil || flags&unix.O_NONBLOCK != 0 {
+			return unix.EAGAIN
+		}
+		if errno := h.waitFor(c, 0, deadline, limit > 0); errno != 0 {
+			return errno
+		}
 	}
-	defer done()
-	if c.socket.kind == unix.SOCK_DGRAM {
-		return errnoOrNone(sys.Connect(c.fd, raw))
-	}
-	_, err := h.dialBriefly(c, address{raw: raw})
-	return errnoOrNone(err) // EAGAIN where the kernel would wait for a place in the queue
 }
 
 // sendUnix sends what a caller sends on a unix socket. A datagram goes as one.
 func (h *Net) sendUnix(c *netCall, m *message) (int64, unix.Errno) {
-	control, done, errno := h.unixControl(c.r, c.pidfd, m.control)
+	caller, errno := c.asBroker()
+	if errno != 0 {
+		return 0, errno
+	}
+	control, done, errno := h.unixControl(c.r, c.pidfd, caller.Task.TGID, m.control)
 	defer done()
 	if errno == unix.EPERM {
-		h.Log("%s of task %d denied: with rules for datagrams, a program with threads can't send credentials", c.name, c.r.TID)
+		h.Log("%s of task %d denied: it sends credentials that are not its own", c.name, c.r.TID)
 	}
 	if errno != 0 {
 		return 0, errno
+	}
+	send := func(raw, data, control []byte) (n int, err error) {
+		err = h.Broker.As(caller, func() (err error) {
+			n, err = sys.Sendmsg(c.fd, raw, data, control, m.flags|sendFlags)
+			return err
+		})
+		return n, err
 	}
 	if c.socket.kind == unix.SOCK_STREAM {
 		if len(m.name) > 0 { // unix_stream_sendmsg() of the kernel's net/unix/af_unix.c
@@ -52,77 +77,72 @@ func (h *Net) sendUnix(c *netCall, m *message) (int64, unix.Errno) {
 			}
 			return 0, unix.EISCONN
 		}
-		return h.sendStream(c, m, control)
+		return h.sendStream(c, m, func(data []byte, first bool) (int, error) {
+			if !first {
+				return send(nil, data, nil) // control data goes with the first bytes
+			}
+			return send(nil, data, control)
+		})
 	}
 	if m.size > maxMessage {
 		return 0, unix.EMSGSIZE
-	}
-	var raw []byte
-	if len(m.name) > 0 && c.socket.kind != unix.SOCK_SEQPACKET { // which does not look at it
-		var closeSocket func()
-		if raw, closeSocket, errno = h.unixAddress(c, m.name); errno != 0 {
-			return 0, errno
-		}
-		defer closeSocket()
 	}
 	data, errno := c.data(m, 0, maxMessage)
 	if errno != 0 {
 		return 0, errno
 	}
-	n, errno := h.sendPatiently(c, m, raw, data, control)
+	if len(m.name) == 0 || c.socket.kind == unix.SOCK_SEQPACKET { // which does not look at it
+		n, errno := h.sendPatiently(c, m, unix.POLLOUT, func() (int, error) { return send(nil, data, control) })
+		return int64(n), errno
+	}
+	// Nothing tells when another socket than the connected one has room.
+	n, errno := h.sendPatiently(c, m, 0, func() (n int, err error) {
+		errno := h.reachUnix(c, m.name, func(raw []byte) error {
+			n, err = sys.Sendmsg(c.fd, raw, data, control, m.flags|sendFlags)
+			return err
+		})
+		if errno != 0 {
+			return 0, errno
+		}
+		return n, nil
+	})
 	return int64(n), errno
 }
 
-// unixAddress makes an address of the very socket that the caller's leads to.
-func (h *Net) unixAddress(c *netCall, b []byte) (raw []byte, done func(), errno unix.Errno) {
+// reachUnix has use called with an address of the very socket that the caller's leads to,
+// with its credentials, if that may be reached.
+func (h *Net) reachUnix(c *netCall, b []byte, use func(raw []byte) error) unix.Errno {
+	caller, errno := c.asBroker()
+	if errno != 0 {
+		return errno
+	}
 	switch {
 	case len(b) >= 2 && b[0] == unix.AF_UNSPEC && b[1] == 0:
-		return b[:2], func() {}, 0
+		return errnoOrNone(h.Broker.As(caller, func() error { return use(b[:2]) }))
 	case len(b) <= sunPath || len(b) > unix.SizeofSockaddrUnix || b[0] != unix.AF_UNIX || b[1] != 0:
-		return nil, nil, unix.EINVAL
+		return unix.EINVAL
 	case b[sunPath] == 0:
-		h.Log("%s of task %d denied: with rules for datagrams, a program with threads can't reach abstract unix sockets", c.name, c.r.TID)
-		return nil, nil, unix.EPERM
-	}
-	if h.UnixJudged {
-		h.Log("%s of task %d denied: with rules for datagrams, a program with threads can't reach named unix sockets on this kernel", c.name, c.r.TID)
-		return nil, nil, unix.EACCES
+		if h.Abstract != nil {
+			release, ok := h.Abstract(b[sunPath:], c.socket.kind, caller.Task.TGID)
+			if !ok {
+				return unix.ECONNREFUSED // as where nobody has the name
+			}
+			defer release()
+		}
+		return errnoOrNone(h.Broker.As(caller, func() error { return use(b) }))
 	}
 	path, _, _ := bytes.Cut(b[sunPath:], []byte{0})
-	same, err := sameCredentials(c.r.TID)
-	if err != nil || !same {
-		h.Log("%s of task %d denied: its credentials are not the host's, so its unix sockets can't be reached for it", c.name, c.r.TID)
-		return nil, nil, unix.EACCES
-	}
-	cwd, err := unix.Open(fmt.Sprintf("/proc/%d/cwd", c.r.TID), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, unix.EACCES
-	}
-	defer unix.Close(cwd)
-	if !c.r.Valid() {
-		return nil, nil, unix.EPERM
-	}
-	fd, err := unix.Openat2(cwd, string(path), &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS})
-	if err != nil {
-		return nil, nil, errnoOf(err)
-	}
-	raw = append([]byte{unix.AF_UNIX, 0}, fmt.Sprintf("/proc/self/fd/%d\x00", fd)...)
-	return raw, func() { unix.Close(fd) }, 0
+	return errnoOrNone(h.Broker.Socket(caller, h.Denials, string(path), func(path string) error {
+		raw := append([]byte{unix.AF_UNIX, 0}, path...)
+		return use(append(raw, 0))
+	}))
 }
 
-// sameCredentials reports whether the task may open what this thread may: the ids and the
-// capabilities of both are the same, but for what a sandbox is started without, which is
-// no capability over files.
-func sameCredentials(tid uint32) (bool, error) {
-	theirs, err := readCredentials(statusOf(tid))
-	if err != nil {
-		return false, err
+// asBroker returns who makes the call.
+func (c *netCall) asBroker() (*broker.Caller, unix.Errno) {
+	t, err := broker.ReadTask(statusOf(c.r.TID))
+	if err != nil || !c.r.Valid() {
+		return nil, unix.EPERM // nobody is there to hear it
 	}
-	ours, err := readCredentials("/proc/thread-self/status")
-	if err != nil {
-		return false, err
-	}
-	const overFiles = 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
-	return theirs.uids == ours.uids && theirs.gids == ours.gids && theirs.groups == ours.groups &&
-		(theirs.effective^ours.effective)&overFiles == 0, nil
+	return &broker.Caller{TID: c.r.TID, Task: t, Valid: c.r.Valid, Asker: broker.Asker{Log: c.h.Audit, Call: c.name, Who: Who(c.r)}}, 0
 }

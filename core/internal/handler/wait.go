@@ -48,8 +48,12 @@ const (
 const signalTick = 50 * time.Millisecond
 
 // wait returns when the call's socket has one of the events, or what else ends the wait.
+// Without events only that does.
 func (w *waiting) wait(c *netCall, events int16, deadline time.Time) waitOutcome {
 	one := &wait{c.r, c.fd, c.pidfd, events, deadline, make(chan waitOutcome, 1)}
+	if events == 0 {
+		one.fd = -1 // which poll(2) passes over, as it tells of hang-ups unasked
+	}
 	if outcome, ok := w.add(one); !ok {
 		return outcome
 	}
@@ -153,10 +157,10 @@ func (w *waiting) settle(fds []unix.PollFd, now time.Time, tick bool) {
 			one.outcome <- waitGone
 		case fds[2*i].Revents != 0:
 			one.outcome <- waitReady
-		case !one.deadline.IsZero() && !now.Before(one.deadline):
-			one.outcome <- waitTimedOut
 		case tick && interrupted(one.r.TID):
 			one.outcome <- waitInterrupted
+		case !one.deadline.IsZero() && !now.Before(one.deadline):
+			one.outcome <- waitTimedOut
 		default:
 			return false
 		}

@@ -31,6 +31,8 @@ type Grants struct {
 	Executable      []string
 	ExecutableGiven bool
 
+	Unix []string // where named unix sockets may be reached, beside Writable
+
 	Connect, Bind       []PortRange
 	ConnectAny, BindAny bool // the right is not handled at all
 
@@ -107,6 +109,9 @@ func Compile(g Grants, abi int) Spec {
 	s.addPaths("fs_writable", g.Writable, write)
 	if g.ExecutableGiven {
 		s.addPaths("fs_executable", g.Executable, ll.AccessFSExecute)
+	}
+	if s.JudgesUnix() {
+		s.addPaths("unix_allow", g.Unix, ll.AccessFSResolveUnix)
 	}
 	for _, r := range g.Optional {
 		r.Access &= s.HandledFS

@@ -75,7 +75,11 @@ class Sandbox(Runs):
     on_error: Optional[str] = None
     """Not built yet."""
     unix_allow: Sequence[Path] = ()
-    """Not built yet."""
+    """Named unix sockets that may be connected and sent to, beside those beneath
+    ``fs_writable``: sockets, or directories that hold some. The name of a socket is allowed
+    too, so that its server may be started again. ``"/"`` is all. A path that does not exist is
+    an error of the start. Without such a path and a writable one, no unix sockets but
+    connected pairs can be made."""
 
     # ---- network
     net_allow: Sequence[str] = ()

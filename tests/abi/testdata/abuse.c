@@ -64,6 +64,7 @@ static void bad_builder(sandlock_builder_t *b)
 	BAD(b, sandlock_sandbox_builder_fs_write(b, "/tmp") == b);
 	BAD(b, sandlock_sandbox_builder_fs_exec(b, "/usr") == b);
 	BAD(b, sandlock_sandbox_builder_fs_deny(b, "/usr") == b);
+	BAD(b, sandlock_sandbox_builder_unix_allow(b, "/usr") == b);
 	BAD(b, sandlock_sandbox_builder_cwd(b, "/") == b);
 	BAD(b, sandlock_sandbox_builder_net_allow(b, "tcp://:80") == b);
 	BAD(b, sandlock_sandbox_builder_net_deny(b, "private") == b);
@@ -279,6 +280,7 @@ static void null_values(void)
 	b = sandlock_sandbox_builder_fs_write(b, NULL);
 	b = sandlock_sandbox_builder_fs_exec(b, NULL);
 	b = sandlock_sandbox_builder_fs_deny(b, NULL);
+	b = sandlock_sandbox_builder_unix_allow(b, NULL);
 	b = sandlock_sandbox_builder_cwd(b, NULL);
 	b = sandlock_sandbox_builder_net_allow(b, NULL);
 	b = sandlock_sandbox_builder_net_deny(b, NULL);

@@ -50,6 +50,7 @@ SETTER(fs_read, const char *);
 SETTER(fs_write, const char *);
 SETTER(fs_exec, const char *);
 SETTER(fs_deny, const char *);
+SETTER(unix_allow, const char *);
 SETTER(cwd, const char *);
 SETTER(net_allow, const char *);
 SETTER(net_deny, const char *);

@@ -48,6 +48,7 @@ int main(void)
 	SAME("{\"fs_writable\": [\"/tmp\"]}", fs_write, "/tmp");
 	SAME("{\"fs_executable\": [\"/bin\"]}", fs_exec, "/bin");
 	SAME("{\"fs_denied\": [\"/bin\"]}", fs_deny, "/bin");
+	SAME("{\"unix_allow\": [\"/run\"]}", unix_allow, "/run");
 	SAME("{\"cwd\": \"/etc\"}", cwd, "/etc");
 	SAME("{\"net_allow\": [\"tcp://:443\"]}", net_allow, "tcp://:443");
 	SAME("{\"net_deny_bind\": [\"22\"]}", net_deny_bind, "22");
