@@ -17,6 +17,8 @@ const (
 	statFile    = "/proc/stat"
 	onlineFile  = "/sys/devices/system/cpu/online"
 	meminfoFile = "/proc/meminfo"
+	tcpFile     = "/proc/net/tcp"
+	tcp6File    = "/proc/net/tcp6"
 )
 
 // views are the files that a policy has others shown in the place of, and unseen those that
@@ -34,6 +36,11 @@ func (p *Policy) views(k Kernel) (views, unseen []string) {
 	}
 	if p.MaxMemory != nil && p.mayRead(meminfoFile) {
 		views = append(views, meminfoFile)
+	}
+	for _, file := range []string{tcpFile, tcp6File} {
+		if net.remap && p.mayRead(file) {
+			views = append(views, file)
+		}
 	}
 	if !k.WaitKillableRecv || k.ListenerProblem != "" || !k.traces() {
 		return nil, views
@@ -70,6 +77,9 @@ func (s *Sandbox) makeViews(visible visible) (views []*broker.View) {
 			v.Make = func(own []byte) ([]byte, error) { return virtual.Stat(own, visible.cpus), nil }
 		case onlineFile:
 			v.Make = func([]byte) ([]byte, error) { return virtual.CPUList(visible.cpus), nil }
+		case tcpFile, tcp6File:
+			v.Live = true
+			v.Make = func(own []byte) ([]byte, error) { return s.network.Remap.Table(own), nil }
 		case meminfoFile:
 			v.Live = true
 			usage := &usage{sandbox: s}

@@ -93,3 +93,30 @@ def test_it_gives_no_port(box: Sandbox, bind: List[str]) -> None:
     box.port_remap, box.net_allow_bind = True, bind
     program = "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); socket.create_connection(s.getsockname())"
     assert not box.run([INSIDE, "-c", program]).success
+
+
+TABLE = """
+import os, socket
+listener = socket.create_server(("127.0.0.1", {port}))
+client = socket.create_connection(listener.getsockname())
+server, peer = listener.accept()
+os.chdir("/proc/self/net")
+for path in "/proc/net/tcp", "/proc/self/net/tcp", f"/proc/{{os.getpid()}}/net/tcp", "/proc/thread-self/net/tcp", "tcp":
+    rows = [line.split() for line in open(path)][1:]
+    port = "%04X" % {port}
+    ours = {{row[9]: row[1:4] for row in rows if row[1].endswith(":" + port) or row[2].endswith(":" + port)}}
+    inode = lambda s: str(os.fstat(s.fileno()).st_ino)
+    local = f"0100007F:{{port}}"
+    other = "0100007F:%04X" % peer[1]
+    assert ours == {{inode(listener): [local, "00000000:0000", "0A"], inode(client): [other, local, "01"],
+                    inode(server): [local, other, "01"]}}, (path, ours)
+print(len(rows))
+"""
+
+
+def test_tables_agree(box: Sandbox) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        box.fs_readable = [*box.fs_readable, "/proc"]
+        r = own_ports(box, port).run([INSIDE, "-c", TABLE.format(port=port)])
+        assert r.success and int(r.stdout) >= 3, r
