@@ -101,7 +101,7 @@ func TestExecsThatAreDenied(t *testing.T) {
 	}
 	p := policy()
 	p.FSReadable = append(p.FSReadable, filepath.Dir(script))
-	p.RecordExecs, p.PolicyTimeout = true, 50*time.Millisecond
+	p.RecordExecs, p.PolicyTimeout = true, 500*time.Millisecond
 	goOn := make(chan struct{})
 	defer close(goOn)
 	p.PolicyFn = func(e *Event, _ *Context) Verdict {

@@ -42,6 +42,7 @@ type protectionReport struct {
 type seccompReport struct {
 	Filter           bool `json:"filter"`
 	UserNotification bool `json:"user_notification"`
+	Listener         bool `json:"listener"` // a sandbox can have one here
 	AddFDSend        bool `json:"addfd_send"`
 	WaitKillableRecv bool `json:"wait_killable_recv"`
 	SyncWakeUp       bool `json:"sync_wake_up"`
@@ -54,6 +55,7 @@ func (k Kernel) report() []byte {
 		Seccomp: seccompReport{
 			Filter:           k.SeccompProblem == "",
 			UserNotification: k.UserNotification,
+			Listener:         k.UserNotification && k.ListenerProblem == "",
 			AddFDSend:        k.AddFDSend,
 			WaitKillableRecv: k.WaitKillableRecv,
 			SyncWakeUp:       k.SyncWakeUp,

@@ -230,7 +230,7 @@ func TestKernelReport(t *testing.T) {
 		`"fs-truncate":{"min_abi":3,"min_kernel":"6.2","available":true},` +
 		`"net-tcp":{"min_abi":4,"min_kernel":"6.7","available":true},` +
 		`"signal-scope":{"min_abi":6,"min_kernel":"6.12","available":false}},` +
-		`"seccomp":{"filter":true,"user_notification":true,"addfd_send":true,"wait_killable_recv":true,"sync_wake_up":true},` +
+		`"seccomp":{"filter":true,"user_notification":true,"listener":true,"addfd_send":true,"wait_killable_recv":true,"sync_wake_up":true},` +
 		`"yama":1,"policy_fn":false,"not_enforced_yet":["max_disk"],` +
 		`"sandbox_ready":false,"reason":"kernel: required protection signal-scope`
 	if got := string(k.report()); !strings.HasPrefix(got, want) {

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 import pytest
 
 from pythons import PYTHONS
-from sandlock import Sandbox
+from sandlock import Result, Sandbox
 
 SYSTEM = ["/usr", "/lib", "/lib64", "/bin", "/etc"]
 HERE = pathlib.Path(__file__).resolve().parent
@@ -27,6 +27,15 @@ def gone(pid: int) -> bool:
     except ProcessLookupError:
         return True
     return False
+
+
+def until(run: Callable[[float], Result], good: Callable[[Result], bool]) -> Result:
+    """Gives a run more time until it has come far enough within it."""
+    for timeout in 0.3, 3, 30, 300:
+        result = run(timeout)
+        if good(result):
+            break
+    return result
 
 
 # A host's ctrl_c() is SIGINT until it is seen: one that comes between CPython's last look at

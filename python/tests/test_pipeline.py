@@ -7,11 +7,11 @@ import os
 import pathlib
 import signal
 import threading
-from typing import Any, Callable, List
+from typing import Any, List
 
 import pytest
 
-from conftest import INSIDE, SOURCE, SYSTEM, gone
+from conftest import INSIDE, SOURCE, SYSTEM, gone, until
 from sandlock import (
     CallbackError, ExitReason, Gather, GatherPipeline, NamedStage, Pipeline, PolicyError, Result, Sandbox, Stage,
     inputs,
@@ -84,15 +84,6 @@ def test_stdout(box: Sandbox, tmp_path: pathlib.Path) -> None:
             assert result.success and result.stdout == b""
         file.seek(0)
         assert file.read() == b"one\n" * 2
-
-
-def until(run: Callable[[float], Result], good: Callable[[Result], bool]) -> Result:
-    """Gives a run more time until it has come far enough within it."""
-    for timeout in 0.3, 3, 30, 300:
-        result = run(timeout)
-        if good(result):
-            break
-    return result
 
 
 def test_a_pipe_is_not_one_way(box: Sandbox) -> None:
