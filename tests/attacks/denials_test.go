@@ -123,3 +123,43 @@ func TestDyingWhileDenied(t *testing.T) {
 		}
 	})
 }
+
+// Where denials are recorded, everything is refused that is refused elsewhere, with the same
+// errno.
+func TestRecordedAlike(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		canary := filepath.Join(t.TempDir(), "canary")
+		if err := os.WriteFile(canary, nil, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		for _, argv := range [][]string{
+			{"filter", "namespaces"}, {"filter", "kernel"}, {"filter", "peer"}, {"filter", "ioctls"},
+			{"filter", "legacy", canary}, {"filter", "attributes", canary}, {"sockets"},
+		} {
+			attempt := func(record bool) (map[string]attempt, *core.Result) {
+				p := policy()
+				p.FSReadable = append(p.FSReadable, "/etc/ld.so.cache")
+				p.RecordDenials = record
+				r := inside(t, p, append([]string{victim(argv[0])}, argv[1:]...)...)
+				return attempts(string(r.Stdout)), r
+			}
+			want, _ := attempt(false)
+			got, r := attempt(true)
+			if len(want) < 7 || len(got) != len(want) {
+				t.Errorf("%q: %d attempts, and %d", argv, len(want), len(got))
+			}
+			refused := 0
+			for name, w := range want {
+				if g := got[name]; g.errno != w.errno || (g.result < 0) != (w.result < 0) {
+					t.Errorf("%q: %s: %+v, and recorded %+v", argv, name, w, g)
+				}
+				if w.errno != 0 {
+					refused++
+				}
+			}
+			if refused == 0 || len(r.Denials) == 0 {
+				t.Errorf("%q: %d of %d refused, %d recorded", argv, refused, len(want), len(r.Denials))
+			}
+		}
+	})
+}
