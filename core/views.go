@@ -69,22 +69,22 @@ func (s *Sandbox) makeViews(visible visible) (views []*broker.View) {
 		case hostsFile:
 			v.Live = true
 			v.Bare = virtual.Hosts(visible.pins, nil)
-			v.Make = func(own []byte) ([]byte, error) { return virtual.Hosts(visible.pins, own), nil }
+			v.Make = func(own []byte) []byte { return virtual.Hosts(visible.pins, own) }
 		case cpuinfoFile:
-			v.Make = func(own []byte) ([]byte, error) { return virtual.CPUInfo(own, visible.cpus), nil }
+			v.Make = func(own []byte) []byte { return virtual.CPUInfo(own, visible.cpus) }
 		case statFile:
 			v.Live = true
-			v.Make = func(own []byte) ([]byte, error) { return virtual.Stat(own, visible.cpus), nil }
+			v.Make = func(own []byte) []byte { return virtual.Stat(own, visible.cpus) }
 		case onlineFile:
-			v.Make = func([]byte) ([]byte, error) { return virtual.CPUList(visible.cpus), nil }
+			v.Make = func([]byte) []byte { return virtual.CPUList(visible.cpus) }
 		case tcpFile, tcp6File:
 			v.Live = true
-			v.Make = func(own []byte) ([]byte, error) { return s.network.Remap.Table(own), nil }
+			v.Make = func(own []byte) []byte { return s.network.Remap.Table(own) }
 		case meminfoFile:
 			v.Live = true
 			usage := &usage{sandbox: s}
-			v.Make = func(own []byte) ([]byte, error) {
-				return virtual.Meminfo(own, virtual.Memory{Limit: s.memoryLimit(), Used: usage.now()}), nil
+			v.Make = func(own []byte) []byte {
+				return virtual.Meminfo(own, virtual.Memory{Limit: s.memoryLimit(), Used: usage.now()})
 			}
 		}
 		views = append(views, v)

@@ -15,7 +15,7 @@ type View struct {
 	Path  string // of the file, as this process sees it
 	Fixed bool   // Path leads to the same file for ever, as one of the kernel's does
 	// Make makes the contents of those of the file, again for each open if Live.
-	Make func(own []byte) ([]byte, error)
+	Make func(own []byte) []byte
 	Live bool
 	// Bare is shown to who may not read the file, and where there is none; nil: nothing is.
 	Bare []byte
@@ -183,9 +183,9 @@ func (b *Broker) show(id *identity, c *Caller, s *Sight, flags int, bare bool, u
 	}
 	fd, err := s.open(err != nil, flags)
 	if err != nil {
-		return unix.EIO
+		return err
 	}
-	defer unix.Close(fd)
+	defer sys.Close(sys.Opened(fd))
 	return give(id.quick.do, c, func() (int, error) { return dup(fd) }, use)
 }
 
@@ -202,10 +202,12 @@ func (v *View) open(bare bool, flags int) (int, error) {
 		now = &v.bare
 	case v.full.fd == 0 || v.Live:
 		own, err := sys.ReadFile(v.Path, maxView)
-		if err == nil {
-			text, err = v.Make(own)
-		}
-		if err != nil {
+		switch {
+		case err == nil:
+			text = v.Make(own)
+		case v.Bare != nil: // it is too large, or gone by now
+			now = &v.bare
+		default:
 			return -1, err
 		}
 	default:

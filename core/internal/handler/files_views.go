@@ -49,12 +49,23 @@ func (f *Files) View(name string) notify.Handler {
 	return func(r *notify.Request) {
 		l := r.Listener()
 		l.Hold()
-		cancel := l.After(f.Timeout, func() { leaveToKernel(r) })
-		f.enqueue(r, func(func()) { f.view(r, read, cancel) })
+		cancel := l.After(f.Timeout, func() { f.pass(r, name) })
+		f.enqueue(r, func(func()) { f.view(r, name, read, cancel) })
 	}
 }
 
-func (f *Files) view(r *notify.Request, read func(r *fileRequest) (broker.Open, uint64, error), cancel func()) {
+// pass leaves an open to the kernel; but to the long way, if something has been denied since
+// it came.
+func (f *Files) pass(r *notify.Request, name string) {
+	if call, ok := fileCalls[name]; ok && f.Denials.Any() {
+		r.Listener().Hold()
+		f.begin(r, name, call)
+		return
+	}
+	leaveToKernel(r)
+}
+
+func (f *Files) view(r *notify.Request, name string, read func(r *fileRequest) (broker.Open, uint64, error), cancel func()) {
 	defer func() {
 		if p := recover(); p != nil {
 			f.Log("BUG(sandlock): %v, please report", p)
@@ -70,7 +81,7 @@ func (f *Files) view(r *notify.Request, read func(r *fileRequest) (broker.Open, 
 	}
 	cancel()
 	if seen == nil {
-		leaveToKernel(r)
+		f.pass(r, name)
 		return
 	}
 	defer seen.Close()
@@ -86,7 +97,11 @@ func (f *Files) view(r *notify.Request, read func(r *fileRequest) (broker.Open, 
 		given = true
 		r.AddFDClaimed(fd, o.Flags&unix.O_CLOEXEC != 0)
 	})
-	if !given {
+	switch {
+	case given:
+	case f.Denials.Any():
+		r.AnswerClaimed(0, unix.EACCES)
+	default:
 		r.ContinueClaimed() // to the same error, if it is one of the kernel's
 	}
 }
