@@ -93,6 +93,33 @@ func (b *Broker) absent(path string) *View {
 	return nil
 }
 
+// follow has the kernel follow a path for an open, and returns an O_PATH descriptor of what it
+// leads to; ELOOP, if there is a door of /proc on the way.
+func follow(dir int, path string, flags int, resolve uint64) (int, error) {
+	how := unix.OpenHow{Flags: uint64(unix.O_PATH | unix.O_CLOEXEC | flags&unix.O_NOFOLLOW), Resolve: resolve | unix.RESOLVE_NO_MAGICLINKS}
+	return retryFD(func() (int, error) { return unix.Openat2(dir, path, &how) })
+}
+
+// MayHaveView reports whether an open may lead to what has a view, of which Sight can tell
+// more. It may be called on a confined thread.
+func (b *Broker) MayHaveView(dir int, path string, flags int) bool {
+	if flags&notForReading != 0 {
+		return false
+	}
+	switch fd, err := follow(dir, path, flags, 0); err {
+	case nil:
+		var st unix.Statx_t
+		err := statFD(fd, &st)
+		unix.Close(fd)
+		return err != nil || b.viewOf(&st) != nil
+	case unix.ENOENT:
+		return b.absent(path) != nil
+	case unix.ENOTDIR:
+		return false
+	}
+	return true // with EACCES too: a confined thread may not go by way of /proc/PID/root
+}
+
 // Sight returns what an open of a caller leads to that has a view, nil for what has none,
 // or can't be found. resolve are flags of openat2(2).
 //
@@ -111,8 +138,7 @@ func (b *Broker) Sight(c *Caller, o Open, resolve uint64) *Sight {
 		}
 		defer unix.Close(dir)
 	}
-	how := unix.OpenHow{Flags: uint64(unix.O_PATH | unix.O_CLOEXEC | o.Flags&unix.O_NOFOLLOW), Resolve: resolve | unix.RESOLVE_NO_MAGICLINKS}
-	fd, err := retryFD(func() (int, error) { return unix.Openat2(dir, o.Path, &how) })
+	fd, err := follow(dir, o.Path, o.Flags, resolve)
 	p := place{dir: -1, obj: -1}
 	switch {
 	case err == nil:

@@ -103,13 +103,14 @@ func (f *Files) Handler(name string) notify.Handler {
 	_, attributes := attributeCalls[name]
 	_, views := viewCalls[name]
 	views = views && len(f.Broker.Views) > 0
+	view := f.View(name)
 	quick := (name == "open" || name == "openat") && f.Broker.Observe == nil
 	always := judged || attributes && f.Broker.Writable != nil || f.Broker.Observe != nil || f.Record
 	return func(r *notify.Request) {
 		switch {
 		case always || f.Denials.Any():
 		case views:
-			f.View(name)(r)
+			view(r)
 			return
 		default: // nothing is decided here, so the memory does not matter
 			leaveToKernel(r)

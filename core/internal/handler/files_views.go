@@ -49,9 +49,42 @@ func (f *Files) View(name string) notify.Handler {
 	return func(r *notify.Request) {
 		l := r.Listener()
 		l.Hold()
-		cancel := l.After(f.Timeout, func() { f.pass(r, name) })
-		f.enqueue(r, func(func()) { f.view(r, name, read, cancel) })
+		late := func() (cancel func()) { return l.After(f.Timeout, func() { f.pass(r, name) }) }
+		slowly := func() {
+			cancel := late()
+			f.enqueue(r, func(func()) { f.view(r, name, read, cancel) })
+		}
+		if name == "openat2" || !f.viewQuickly(r, name, late(), slowly) {
+			slowly()
+		}
 	}
+}
+
+// viewQuickly has an open looked at by one hand-over, for what has no view, and else slowly.
+// False: nothing has been done.
+func (f *Files) viewQuickly(r *notify.Request, name string, cancel, slowly func()) bool {
+	_, _, flags := openArguments(r)
+	return f.handOver(r, cancel, func(dir int, text string, ok bool) (last func()) {
+		if !ok || text == "" || text[0] != '/' && dir < 0 || f.mayHaveView(dir, text, flags) {
+			slowly()
+			return func() {}
+		}
+		return func() {
+			f.pass(r, name)
+			r.Listener().Release()
+		}
+	})
+}
+
+// mayHaveView takes a panic for a maybe.
+func (f *Files) mayHaveView(dir int, path string, flags int) (may bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			f.Log("BUG(sandlock): %v, please report", p)
+			may = true
+		}
+	}()
+	return f.Broker.MayHaveView(dir, path, flags)
 }
 
 // pass leaves an open to the kernel; but to the long way, if something has been denied since
