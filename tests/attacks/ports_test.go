@@ -65,7 +65,7 @@ func TestPortSemantics(t *testing.T) {
 		}
 		unix.Close(fd)
 		control := outside(t, victim("ports"), "semantics", fmt.Sprint(free), "1")
-		if strings.Count(control, "\n") < 70 || !strings.Contains(control, "share-meets 1 0") || !strings.Contains(control, "zero-meets 1 0") {
+		if strings.Count(control, "\n") < 74 || !strings.Contains(control, "closing-meets 1 0") || !strings.Contains(control, "share-meets 1 0") || !strings.Contains(control, "zero-meets 1 0") {
 			t.Errorf("control: %s", control)
 		}
 		for _, way := range []string{"any port", "judged", "listen judged"} {
@@ -338,4 +338,24 @@ func TestPortStorm(t *testing.T) {
 		}
 		t.Logf("the real port was taken %d times", took)
 	})
+}
+
+// Of threads that bind a port at the same time one has it.
+func TestPortContenders(t *testing.T) {
+	n := rounds() / 10
+	argv := func(port int) []string {
+		return []string{victim("ports"), "contend", fmt.Sprint(port), fmt.Sprint(n)}
+	}
+	fd, free, err := take(t, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(fd)
+	if got := attempts(outside(t, argv(free)...)); got["once"].result != int64(n) {
+		t.Errorf("control: %v", got)
+	}
+	taken := takenPort(t)
+	if got := attempts(string(inside(t, remapped(taken), argv(taken)...).Stdout)); got["once"].result != int64(n) {
+		t.Errorf("inside: %v, want %d", got, n)
+	}
 }

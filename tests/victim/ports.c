@@ -224,6 +224,18 @@ static void semantics(int port, int zero, char *self)
 	close(s);
 	TRY("not-here", bound("192.0.2.1", port, 0));
 
+	/* Where its own connections are still closing: whoever closes first waits (TIME_WAIT). */
+	s = serve("127.0.0.1", port, SO_REUSEADDR);
+	c = dial("127.0.0.1", port);
+	close(accept(s, NULL, NULL));
+	say("closing", read(c, text, 1));
+	close(c);
+	close(s);
+	say("closing-bind", (s = serve("127.0.0.1", port, SO_REUSEADDR)) >= 0);
+	say("closing-name", port_of(getsockname, s) == port);
+	say("closing-meets", meets(s, "127.0.0.1", port));
+	close(s);
+
 	if (!zero)
 		return;
 	say("zero", (s = serve("127.0.0.1", 0, 0)) >= 0);
@@ -344,6 +356,48 @@ static void storm(int port, int rounds)
 	say("connected", connected > 0);
 }
 
+static pthread_barrier_t start;
+static int bound_by[4];
+
+static void *contender(void *at)
+{
+	int *mine = at;
+	for (;;) {
+		pthread_barrier_wait(&start);
+		if (over)
+			return NULL;
+		*mine = bound("127.0.0.1", storm_port, 0);
+		pthread_barrier_wait(&start);
+	}
+}
+
+/* Several threads bind one port at the same time: one has it. */
+static void contend(int port, int rounds)
+{
+	pthread_t t[4];
+	int once = 0, held[2];
+	storm_port = port;
+	pthread_barrier_init(&start, NULL, 5);
+	for (int i = 0; i < 4; i++)
+		pthread_create(&t[i], NULL, contender, &bound_by[i]);
+	for (int r = 0; r < rounds; r++) {
+		int won = 0;
+		pthread_barrier_wait(&start);
+		pthread_barrier_wait(&start);
+		for (int i = 0; i < 4; i++)
+			if (bound_by[i] >= 0)
+				held[won++ % 2] = bound_by[i];
+		once += won == 1 && port_of(getsockname, held[0]) == port;
+		for (int i = 0; i < 4; i++)
+			close(bound_by[i]);
+	}
+	over = 1;
+	pthread_barrier_wait(&start);
+	for (int i = 0; i < 4; i++)
+		pthread_join(t[i], NULL);
+	say("once", once);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 3)
@@ -359,6 +413,8 @@ int main(int argc, char **argv)
 		gone(port);
 	else if (!strcmp(argv[1], "storm"))
 		storm(port, more);
+	else if (!strcmp(argv[1], "contend"))
+		contend(port, more);
 	else if (!strcmp(argv[1], "dial"))
 		TRY("dial", dial("127.0.0.1", port));
 	else
