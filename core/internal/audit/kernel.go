@@ -169,7 +169,8 @@ func (k *Kernel) Rest(pid uint32, name string) (list []Found) {
 			if serial := k.take(kind, string(payload), pid); serial != "" {
 				list = append(list, k.finish(serial)...)
 			}
-			over = kind == auditUser && strings.Contains(string(payload), mark)
+			// An error is the answer to who may not write, and so waits for nothing.
+			over = kind == unix.NLMSG_ERROR || kind == auditUser && strings.Contains(string(payload), mark)
 		}
 	}
 	for len(k.order) > 0 {
