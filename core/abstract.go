@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
@@ -19,13 +18,14 @@ const maxHeld = 1 << 14
 // for somebody else. caller is the process that is looked at first.
 func (s *Sandbox) holderOf(name []byte, kind, caller int) (fd int, ok bool) {
 	left := maxHeld
-	look := func(pid int) bool {
+	first := strconv.Itoa(caller)
+	look := func(pid string) bool {
 		fd, ok = heldBy(pid, name, kind, &left)
 		return ok || left <= 0
 	}
 	// Twice: a process that loses its parent moves to another place.
 	for range 2 {
-		if look(caller) || descend(s.warden.PID(), map[int]bool{caller: true}, look) {
+		if look(first) || descend(strconv.Itoa(s.warden.PID()), map[string]bool{first: true}, look) {
 			return fd, ok
 		}
 	}
@@ -33,19 +33,29 @@ func (s *Sandbox) holderOf(name []byte, kind, caller int) (fd int, ok bool) {
 }
 
 // descend calls look with each descendant of a process, until it returns true.
-func descend(pid int, seen map[int]bool, look func(pid int) bool) bool {
-	for _, tid := range numbersIn(fmt.Sprintf("/proc/%d/task", pid)) {
-		text, err := sys.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, tid), 1<<20)
-		if err != nil {
+func descend(pid string, seen map[string]bool, look func(pid string) bool) bool {
+	for _, child := range childrenOf(pid) {
+		if seen[child] {
 			continue
 		}
-		for _, field := range strings.Fields(string(text)) {
-			child, err := strconv.Atoi(field)
-			if err != nil || seen[child] {
-				continue
+		seen[child] = true
+		if look(child) || descend(child, seen, look) {
+			return true
+		}
+	}
+	return false
+}
+
+// isInside reports whether a process is one of the sandbox: it descends from the warden, and is
+// not the warden's own other task.
+func (s *Sandbox) isInside(pid uint32) bool {
+	for range 2 { // as above
+		for at := int(pid); at > 1 && int(pid) != s.killer; {
+			st, ok := readStat(at)
+			if !ok {
+				break
 			}
-			seen[child] = true
-			if look(child) || descend(child, seen, look) {
+			if at = st.ppid; at == s.warden.PID() {
 				return true
 			}
 		}
@@ -53,18 +63,22 @@ func descend(pid int, seen map[int]bool, look func(pid int) bool) bool {
 	return false
 }
 
-func heldBy(pid int, name []byte, kind int, left *int) (int, bool) {
-	pidfd, err := unix.PidfdOpen(pid, 0)
+func heldBy(pid string, name []byte, kind int, left *int) (int, bool) {
+	number, err := strconv.Atoi(pid)
+	if err != nil {
+		return -1, false
+	}
+	pidfd, err := unix.PidfdOpen(number, 0)
 	if err != nil {
 		return -1, false
 	}
 	defer unix.Close(pidfd)
-	for _, n := range numbersIn(fmt.Sprintf("/proc/%d/fd", pid)) {
+	for _, n := range numbersIn("/proc/" + pid + "/fd") {
 		if *left--; *left < 0 {
 			return -1, false
 		}
 		var link [8]byte
-		if got, err := unix.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, n), link[:]); err != nil || string(link[:got]) != "socket:[" {
+		if got, err := unix.Readlink(fmt.Sprintf("/proc/%s/fd/%d", pid, n), link[:]); err != nil || string(link[:got]) != "socket:[" {
 			continue
 		}
 		fd, err := unix.PidfdGetfd(pidfd, n, 0)

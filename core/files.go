@@ -116,7 +116,7 @@ func (s *Sandbox) startFiles(observe func(Access), visible visible) error {
 	defer unix.Close(ruleset)
 	s.broker, err = broker.New(ruleset, keepCapabilities)
 	if err == nil {
-		s.broker.Observe = observe
+		s.broker.Observe, s.broker.Inside = observe, s.isInside
 		s.broker.Views = s.makeViews(visible)
 	}
 	if err == nil && s.plan.guardsAttributes {

@@ -253,6 +253,48 @@ cat /proc/self/maps >/dev/null && cat /proc/self/environ >/dev/null && echo own`
 	})
 }
 
+// Section 15: where opens go by way of the library, /proc has the sandbox's own processes, and
+// nothing of the kernel's own.
+func TestProcOfOthers(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		p := policy()
+		p.FSReadable, p.FSWritable = append(p.FSReadable, "/proc"), []string{"/dev/null"}
+		const script = `
+for f in status cmdline stat comm limits task/$0/status; do
+	head -c 1 /proc/$0/$f >/dev/null 2>&1 && echo "host $f"
+	head -c 1 /proc/$PPID/$f >/dev/null 2>&1 && echo "parent $f"
+done
+for f in kallsyms keys key-users timer_list; do
+	head -c 1 /proc/$f >/dev/null 2>&1 && echo $f
+	head -c 1 /proc/self/root/proc/./$f >/dev/null 2>&1 && echo $f again
+	(cd /proc; head -c 1 $f >/dev/null 2>&1) && echo $f relative
+done
+sleep 1000 & child=$!
+(setsid sleep 1000 & echo $! > /dev/null)
+head -c 1 /proc/$child/status >/dev/null && head -c 1 /proc/$child/cmdline >/dev/null &&
+	head -c 1 /proc/$$/stat >/dev/null && head -c 1 /proc/meminfo >/dev/null && echo own
+n=0 sleepers=0
+while [ $sleepers -lt 2 ] && [ $((n += 1)) -lt 10000 ]; do # they may not have begun
+	sleepers=0
+	for d in /proc/[0-9]*; do
+		name=; { read -r name < $d/comm; } 2>/dev/null
+		[ "$name" = sleep ] && sleepers=$((sleepers + 1))
+	done
+done
+echo sleepers $sleepers`
+		r := inside(t, deniedWith(p, t), "/bin/sh", "-c", script, fmt.Sprint(os.Getpid()))
+		if string(r.Stdout) != "own\nsleepers 2\n" {
+			t.Errorf("%q %s", r.Stdout, r.Stderr)
+		}
+		control := string(inside(t, p, "/bin/sh", "-c", script, fmt.Sprint(os.Getpid())).Stdout)
+		for _, want := range []string{"host status", "host cmdline", "parent stat", "kallsyms", "keys again", "keys relative"} {
+			if !strings.Contains(control, want+"\n") {
+				t.Errorf("control: no %s: %q", want, control)
+			}
+		}
+	})
+}
+
 // deniedWith is a policy with a denial elsewhere besides, so that opens go by way of the library.
 func deniedWith(p *core.Policy, t *testing.T) *core.Policy {
 	q := *p

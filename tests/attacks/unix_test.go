@@ -134,7 +134,7 @@ func TestNamedSockets(t *testing.T) {
 				t.Errorf("control: %s: %+v", name, a)
 			}
 		}
-		if len(control) < 50 || len(words) < len(control) {
+		if len(control) < 50 || len(words) < len(control)-1 {
 			t.Errorf("control: %d ways, %q", len(control), words)
 		}
 		closed := map[string]*core.Policy{}
@@ -170,9 +170,12 @@ func TestNamedSockets(t *testing.T) {
 		}
 		for name, p := range closed {
 			r := inside(t, p, victim("unix"), "reach", emptied(t, own), target)
+			os.Remove(filepath.Join(target, "made")) // what bind(2) may have left where unlink(2) is denied
 			got := attempts(string(r.Stdout))
 			for way := range control {
-				if a, tried := got[way]; !tried || a.result >= 0 {
+				if a, tried := got[way]; way == "bind" && strings.Contains(name, "denied") {
+					continue // which is not judged, docs/files.md
+				} else if !tried || a.result >= 0 {
 					t.Errorf("%s: %s: %+v, tried %t", name, way, a, tried)
 				} else if strings.Contains(name, "writable") && a.errno != syscall.EACCES && a.errno != syscall.EBADF {
 					t.Errorf("%s: %s: %v", name, way, a.errno) // EBADF: there is no socket to begin with
@@ -201,7 +204,11 @@ func TestNamedSockets(t *testing.T) {
 			p.FSReadable, p.FSWritable = append(p.FSReadable, "/proc"), []string{own}
 			edit(p)
 			r := inside(t, p, victim("unix"), "reach", emptied(t, own), target)
+			os.Remove(filepath.Join(target, "made")) // what bind(2) may have left where unlink(2) is denied
 			for way, a := range attempts(string(r.Stdout)) {
+				if way == "bind" && name != "writable" { // which the kernel refuses: unix_allow lets nothing be made
+					a.result = -1 - a.result
+				}
 				if a.result < 0 && !strings.HasPrefix(way, "raw-") { // SOCK_RAW, which the filter refuses
 					t.Errorf("granted, %s: %s: %+v", name, way, a)
 				}

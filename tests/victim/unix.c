@@ -138,6 +138,8 @@ static void reach(void)
 	fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	bind(fd, (void *)&a, fill(&a, "bound"));
 	stream_by(fd, "bound", in(target, "stream"));
+	TRY("bind", bind(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&a, fill(&a, in(target, "made"))));
+	unlink(in(target, "made"));
 	stream_by(dup(socket(AF_UNIX, SOCK_STREAM, 0)), "dup", in(target, "stream"));
 	stream_by(through_rights(socket(AF_UNIX, SOCK_STREAM, 0)), "rights", in(target, "stream"));
 	stream_by(socket(AF_UNIX, SOCK_SEQPACKET, 0), "packet", in(target, "packet"));

@@ -107,7 +107,7 @@ func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(
 			return err
 		}
 	}
-	if err := notOthers(c, &p); err != nil {
+	if err := b.notOthers(c, &p); err != nil {
 		if err == unix.EACCES {
 			c.refused(audit.ByForeign, unix.EACCES, p.obj, "")
 		}

@@ -117,11 +117,16 @@ var shown = map[string]bool{"stat": true, "statm": true, "status": true, "cmdlin
 	"limits": true, "cgroup": true, "cpuset": true, "mounts": true, "mountinfo": true, "sched": true, "schedstat": true,
 	"wchan": true, "oom_score": true, "oom_adj": true, "oom_score_adj": true, "loginuid": true, "sessionid": true}
 
-// notOthers refuses what a process other than the caller has in /proc and does not show to
-// everybody. The kernel would not always: a process may look at itself, and the thread that
+// machine are files that tell of the kernel itself, of its keys and its log.
+var machine = map[string]bool{"kcore": true, "kallsyms": true, "keys": true, "key-users": true, "kmsg": true,
+	"kpagecount": true, "kpageflags": true, "kpagecgroup": true, "vmallocinfo": true, "timer_list": true,
+	"iomem": true, "sysrq-trigger": true}
+
+// notOthers refuses what a process other than the caller has in /proc, unless it is of the
+// sandbox and the file is shown to everybody; and the machine's files. The kernel would not always: a process may look at itself, and the thread that
 // opens is one of this; and at whatever has the same memory, as a child of this process has
 // between vfork(2) and its exec (mm_access() of the kernel).
-func notOthers(c *Caller, p *place) error {
+func (b *Broker) notOthers(c *Caller, p *place) error {
 	if p.st.Dev_major != 0 {
 		return nil
 	}
@@ -141,10 +146,11 @@ func notOthers(c *Caller, p *place) error {
 	}
 	owner, depth, err := procOwner(at)
 	switch {
-	case err != nil:
+	case err != nil, owner == 0 && p.dirID.ino == procRoot && machine[p.name]:
 		return unix.EACCES
 	case owner == 0, owner == c.Task.TGID && isOurProc(&p.st):
 		return nil
+	case b.Inside != nil && !b.Inside(owner):
 	case depth == 0 && (isDir || shown[p.name]):
 		return nil
 	case depth == 1 && isDir && isThreads(at, &p.st):

@@ -28,6 +28,8 @@ type Broker struct {
 	Writable *Grants
 	// Views are shown in the place of files.
 	Views []*View
+	// Inside, if not nil, reports whether a process is one of the sandbox.
+	Inside func(tgid uint32) bool
 	// Sockets, if not nil, are the named unix sockets that may be reached.
 	Sockets *Grants
 	// Observe, if not nil, is told of what was done, from any goroutine.
