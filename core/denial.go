@@ -207,6 +207,9 @@ func (l *denialLog) describe(key denialKey, x audit.Refusal) Denial {
 		d.Why = "it is about a task or a socket outside the sandbox"
 	case audit.ByUnix:
 		grant("unix_allow", "nothing that may be written to, and no rule, holds the socket")
+		if x.Path == "" {
+			d.Why = "nothing that may be written to, and no rule, could hold a socket to reach"
+		}
 	case audit.ByForeign:
 		d.Why = "it is about a process that is not the caller's own"
 	case audit.ByMode:

@@ -23,7 +23,11 @@ func (s *Sandbox) reportFilter(hs map[int32]notify.Handler) {
 func refusedCall(nr int32, args [6]uint64) audit.Refusal {
 	name, _ := bpf.Name(bpf.NativeArch(), int(nr))
 	x := audit.Refusal{Syscall: name, By: audit.ByFilter}
-	if family := uint32(args[0]); name == "socket" && (family == unix.AF_INET || family == unix.AF_INET6) {
+	family := uint32(args[0])
+	if family == unix.AF_UNIX && (name == "socket" || name == "socketpair") && args[1]&0xf <= unix.SOCK_SEQPACKET {
+		x.By = audit.ByUnix
+	}
+	if name == "socket" && (family == unix.AF_INET || family == unix.AF_INET6) {
 		x.By = audit.BySocket
 		switch args[1] & 0xf { // SOCK_TYPE_MASK
 		case unix.SOCK_STREAM:

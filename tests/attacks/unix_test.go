@@ -140,6 +140,7 @@ func TestNamedSockets(t *testing.T) {
 		closed := map[string]*core.Policy{}
 		for name, edit := range map[string]func(p *core.Policy){
 			"nothing writable": func(p *core.Policy) {},
+			"recorded":         func(p *core.Policy) { p.RecordDenials, p.MaxProcesses = true, nil },
 			"writable":         func(p *core.Policy) { p.FSWritable = []string{own} },
 			"readable": func(p *core.Policy) {
 				p.FSReadable, p.FSWritable = append(p.FSReadable, target, "/proc"), []string{own}
@@ -187,7 +188,10 @@ func TestNamedSockets(t *testing.T) {
 			told := func(d core.Denial) bool {
 				return d.Rule == "unix_allow" && d.Value == target+"/dgram" && d.Syscall == "sendmmsg" && d.Errno == int(syscall.EACCES)
 			}
-			if name == "writable" && !slices.ContainsFunc(r.Denials, told) {
+			if name == "recorded" {
+				told = func(d core.Denial) bool { return d.Rule == "unix_allow" && d.Syscall == "socket" && d.Count > 9 }
+			}
+			if (name == "writable" || name == "recorded") && !slices.ContainsFunc(r.Denials, told) {
 				t.Errorf("%s: %+v", name, r.Denials)
 			}
 		}
