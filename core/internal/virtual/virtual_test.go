@@ -2,6 +2,7 @@ package virtual
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -77,4 +78,35 @@ func TestMeminfo(t *testing.T) {
 	if got := Meminfo([]byte(strings.Repeat("x", 100)), Memory{}); len(got) != 100 {
 		t.Errorf("%q", got)
 	}
+}
+
+// FuzzHosts: whatever the machine's file says, a pinned name has its own lines alone, and no
+// other name is lost.
+func FuzzHosts(f *testing.F) {
+	for _, own := range []string{"", "127.0.0.1 localhost\n", "::1 A.Example. b # c\n\n#x\n10.0.0.1\n", "1 a.example\x00 \xff\r\n1\ta.example#", "#a.example\n a.example b"} {
+		f.Add([]byte(own))
+	}
+	pins := []Pin{{"a.example", []netip.Addr{netip.MustParseAddr("192.0.2.1")}}}
+	f.Fuzz(func(t *testing.T, own []byte) {
+		names := func(text string) (list []string) {
+			for line := range strings.Lines(text) {
+				line, _, _ = strings.Cut(line, "#")
+				for _, name := range strings.Fields(line)[min(1, len(strings.Fields(line))):] {
+					list = append(list, strings.TrimSuffix(strings.ToLower(name), "."))
+				}
+			}
+			return list
+		}
+		pinned := func(name string) bool { return name == "a.example" }
+		rest, ok := strings.CutPrefix(string(Hosts(pins, own)), "192.0.2.1\ta.example\n")
+		if got, want := names(rest), slices.DeleteFunc(names(string(own)), pinned); own != nil && (!ok || !slices.Equal(got, want)) {
+			t.Errorf("%q: %q, want %q", own, got, want)
+		}
+		for _, text := range [][]byte{CPUInfo(own, []uint32{0}), Stat(own, []uint32{0})} {
+			if len(text) > 2*len(own)+64 {
+				t.Errorf("%d bytes of %d", len(text), len(own))
+			}
+		}
+		Meminfo(own, Memory{1 << 30, 1})
+	})
 }
