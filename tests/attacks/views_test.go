@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -307,6 +308,18 @@ func TestViewsOfWhatMayNotBeRead(t *testing.T) {
 		p.FSDenied = []string{"/etc/hosts"}
 		if r := inside(t, p, "cat", "/etc/hosts"); len(r.Stdout) > 0 {
 			t.Errorf("what is denied: %q", r.Stdout)
+		}
+		p.FSDenied = nil
+		p.PolicyFn = func(e *core.Event, ctx *core.Context) core.Verdict {
+			if slices.Equal(e.Argv, []string{"cat", "/etc/hosts", "/dev/null"}) {
+				must(t, ctx.DenyPath("/etc/hosts"))
+			}
+			return core.Allow
+		}
+		p.FSReadable = append(p.FSReadable, "/dev/null")
+		r = inside(t, p, "/bin/sh", "-c", "cat /etc/hosts; echo then; cat /etc/hosts /dev/null; cat < /etc/hosts; echo end")
+		if first, then, _ := strings.Cut(string(r.Stdout), "then\n"); !strings.Contains(first, pinned) || then != "end\n" {
+			t.Errorf("what is denied later: %q %s", r.Stdout, r.Stderr)
 		}
 		if out := outside(t, "/bin/sh", "-c", script); !strings.Contains(out, "MemTotal") || strings.Contains(out, pinned) {
 			t.Error("control")
