@@ -23,6 +23,7 @@ const (
 		"TestThousandThreads|TestDoomedExecs|TestLeavingLeader|TestExecsAtOnce|" +
 		"TestCallerKilled|TestStuckFunction|TestBlockedFunction|TestFunctionThatNeverReturns"
 	ended  = "TestDaemons|TestEndings|TestHostKilled|TestWardenKilled"
+	ports  = "TestPortSemantics|TestPortGone|TestPortContenders|TestInterfaces|TestNetlink"
 	limits = "TestMaxProcesses|TestMaxProcessesCount|TestForksUnderSignals|TestTracedFromBirth|" +
 		"TestMaxCPUAndJobs|TestMaxCPULeavesStopped|TestMaxCPUContinued|TestHeldEnds"
 	memory = "TestMemoryCgroup|TestMemoryCgroupIsOutOfReach|TestMemoryCgroupGoes|TestMemoryCgroupFaults|" +
@@ -48,6 +49,7 @@ var steps = []step{
 	{scope: 1, program: "core.test", args: tests(runs), want: passed},
 	{scope: 1, program: "attacks.test", args: tests(ended), want: passed},
 	{scope: 1, program: "attacks.test", args: tests(limits), want: passed},
+	{scope: 1, program: "attacks.test", args: tests(ports), want: passed},
 	{scope: 1, program: "attacks.test", args: tests(memory), want: passed, cgroup: true},
 	{scope: 1, program: "attacks.test", args: tests(traced), want: passed},
 	{scope: 2, program: "victims/report", want: `"yama":2`},
