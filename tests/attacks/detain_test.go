@@ -53,8 +53,9 @@ func TestFullQueue(t *testing.T) {
 		defer c.Close()
 		p := policy()
 		p.FSReadable = append(p.FSReadable, dir)
-		p.NetAllow = []string{"udp://127.0.0.1"}
-		if got := ends(t, p, free, victim("detain"), "wait", name, "50"); got["rounds"].result != 50 {
+		p.UnixAllow = []string{dir}
+		got := ends(t, p, free, victim("detain"), "wait", name, "5000")
+		if _, returned := got["connected"]; returned || got["rounds"].result != 5000 {
 			t.Errorf("%+v", got)
 		}
 	})
