@@ -195,7 +195,7 @@ int main(int argc, char **argv)
 		for (i = 0; i < n; i++)
 			memfd(size / (size_t)n, 0);
 	} else if (IS("in-flight") || IS("in-flight-hidden")) {
-		check(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) == 0, "socketpair");
+		check(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) == 0, "socketpair");
 		if (IS("in-flight-hidden"))
 			prctl(PR_SET_DUMPABLE, 0);
 		for (i = 0; i < n; i++)
