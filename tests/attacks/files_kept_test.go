@@ -5,13 +5,44 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/sandlock/sandlock/core"
 	"golang.org/x/sys/unix"
 )
+
+// Section 12: another name of a file whose directory is denied, which the sandbox can't list,
+// nor a thread that opens for it.
+func TestDeniedByAnotherName(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		dir := tree(t)
+		p := policy()
+		for _, name := range []string{"other", "hard-secret"} {
+			p.FSReadable = append(p.FSReadable, filepath.Join(dir, name))
+		}
+		p.FSReadable = append(p.FSReadable, "/etc")
+		for _, deny := range []bool{true, false} {
+			p.PolicyFn = func(e *core.Event, ctx *core.Context) core.Verdict {
+				if deny && slices.Equal(e.Argv, []string{"deny"}) {
+					must(t, ctx.DenyPath(filepath.Join(dir, "denied")))
+				}
+				return core.Allow
+			}
+			r := inside(t, p, victim("kept"), "linked", dir)
+			got := attempts(string(r.Stdout))
+			if r.ExitCode != 0 || len(got) != 3 || got["other"].result < 0 {
+				t.Errorf("%+v, %s", r, r.Stdout)
+			}
+			if secret := got["hard-secret"]; deny != (secret.result == -1 && secret.errno == syscall.EACCES) || deny == strings.Contains(string(r.Stdout), "SECRET") {
+				t.Errorf("denied: %t: %s", deny, r.Stdout)
+			}
+		}
+	})
+}
 
 // Section 12: a descriptor with O_PATH, which may be had of what is denied, leads to nothing,
 // whatever kind of file it is, and when the file is removed neither.

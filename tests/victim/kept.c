@@ -1,5 +1,6 @@
 /* kept DIR: descriptors that lead to what is denied, DIR/denied, got with O_PATH; and the same
  * when somebody outside has removed the files. DIR/go is a FIFO that says when: section 12.
+ * kept linked DIR: another name of a file in DIR/denied, which an exec that fails has denied.
  * kept wait DIR N: N readers of the FIFO DIR/go that nobody opens; then another file. */
 #include "try.h"
 
@@ -26,6 +27,23 @@ static void by(const char *what, int fd)
 
 int main(int argc, char **argv)
 {
+	if (argc == 3) {
+		char *args[] = { "deny", NULL };
+		if (chdir(argv[2]))
+			return 1;
+		for (int i = 0; i < 10; i++) { /* until opens take the short way */
+			if (i == 5)
+				TRY("exec", execv("missing", args));
+			char buf[64];
+			const char *name = i < 9 ? "other" : "hard-secret";
+			int fd = (int)TRY(name, open(name, O_RDONLY));
+			ssize_t n = read(fd, buf, sizeof buf);
+			if (n > 0)
+				printf("read %.*s\n", (int)n, buf);
+			close(fd);
+		}
+		return 0;
+	}
 	if (argc == 4) {
 		int started[2];
 		char c;

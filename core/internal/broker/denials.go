@@ -40,16 +40,22 @@ type denied struct {
 	objects map[object]bool
 	slots   map[slot]bool
 	// named reports whether a file that has several names has one beneath the objects.
-	named func(object) bool
+	named func(o object, confined bool) bool
 }
 
 // has reports whether an object is denied itself, whatever it lies in.
-func (d *denied) has(st *unix.Statx_t) bool {
+func (d *denied) has(st *unix.Statx_t) bool { return d.holds(st, false) }
+
+// mayHave is has for a confined thread, which can't list what is denied: until that was
+// listed, any file that has several names may be denied.
+func (d *denied) mayHave(st *unix.Statx_t) bool { return d.holds(st, true) }
+
+func (d *denied) holds(st *unix.Statx_t, confined bool) bool {
 	if len(d.objects) == 0 {
 		return false
 	}
 	o := idOf(st)
-	return d.objects[o] || d.named != nil && st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR && d.named(o)
+	return d.objects[o] || d.named != nil && st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR && d.named(o, confined)
 }
 
 type denial struct {

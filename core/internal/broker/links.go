@@ -22,13 +22,17 @@ type beneath struct {
 // named reports whether a file with several names has one beneath what is denied. The
 // directories are read at the first such file, and not again: a name that somebody outside
 // makes later is theirs to answer for. What this process may not list the sandbox may not
-// either, and is passed over.
-func (d *Denials) named(o object) bool {
+// either, and is passed over. confined: the thread may list less than this process, so what was
+// not read yet may have any name.
+func (d *Denials) named(o object, confined bool) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for n := range d.all() {
 		if n.fd < 0 || !n.isDir {
 			continue
+		}
+		if n.beneath == nil && confined {
+			return true
 		}
 		if n.beneath == nil {
 			n.beneath = &beneath{files: map[object]bool{}, devs: map[uint64]bool{}}

@@ -210,7 +210,7 @@ func (l *look) see(path string) error {
 		return err
 	case err != nil:
 		return ErrNotQuick
-	case l.denied.has(&l.st):
+	case l.denied.mayHave(&l.st):
 		return ErrNotQuick
 	}
 	return nil
@@ -233,7 +233,7 @@ func (l *look) above() error {
 	held = l.st
 	for up := ".."; ; up += "/.." {
 		switch {
-		case l.denied.has(&held):
+		case l.denied.mayHave(&held):
 			return ErrNotQuick
 		case sameDir(&held, &root), sameDir(&held, &before): // which is a root of its own
 			return nil
