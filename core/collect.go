@@ -103,11 +103,11 @@ func (s *Sandbox) guard() {
 }
 
 // sources are the descriptors that a run is collected from, in the order that take
-// expects. Where nothing is trapped, the warden's only message is its last, and its
-// death comes right after: waiting for that alone is one wake-up less.
+// expects. Where nothing is trapped and there is no terminal, the warden's only message is its
+// last, and its death comes right after: waiting for that alone is one wake-up less.
 func (s *Sandbox) sources() [5]int {
 	ctl, pidfd := s.warden.PollFDs()
-	if !s.plan.traps {
+	if !s.plan.traps && s.terminal == nil {
 		ctl = -1
 	}
 	heard := -1
@@ -149,6 +149,10 @@ func (s *Sandbox) take(fds [5]unix.PollFd) (end func()) {
 		return func() { s.end(m) }
 	case m.Type == warden.Created:
 		s.pid.Store(m.PID)
+	case m.Type == warden.Stopped:
+		s.terminal.suspend(int(m.PID), unix.Signal(m.Status), func(given bool) {
+			_ = s.warden.Continue(given) // a warden that is gone has ended the sandbox
+		})
 	case s.exec != nil:
 		s.exec.Outcome(m)
 	}

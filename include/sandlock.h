@@ -402,8 +402,10 @@ int sandlock_confine(const sandlock_sandbox_t *policy);
 sandlock_result_t *sandlock_run(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
                                 unsigned int argc);
 /* Standard streams are the host's, and so is the terminal, if they are one: it is
- * given to the command and taken back. Returns the exit code, or -1 when the
- * command could not be started or did not exit by itself. */
+ * given to the command and taken back. When the command is stopped, as by Ctrl-Z, the
+ * host's process group is too, by the same signal (SIGSTOP: by SIGTSTP), and continues it
+ * when it is continued itself. Returns the exit code, or -1 when the command could not be
+ * started or did not exit by itself. */
 int sandlock_run_interactive(const sandlock_sandbox_t *policy, const char *name, const char *const *argv,
                              unsigned int argc);
 

@@ -129,6 +129,40 @@ SESSIONS: Dict[str, Tuple[str, List[Step]]] = {
 }
 
 
+# The shell is the host's here, and what it starts by $RUN is in a sandbox, or not. Nothing is
+# typed before it is certain who has the terminal, and nothing that less or vim could miss.
+JOBS: List[Step] = [
+    ("", "[1]$"),
+    ("$RUN sh -c 'trap \"kill \\$!; echo on; exit 3\" CONT; sleep 1000 & echo up; wait'\n", "\nup"),
+    (("C-z",), "[2]$"),
+    ("jobs\n", "[3]$"),
+    ("fg; echo $?\n", "on\n3\n[4]$"),
+    ("clear; stty -a | grep -o ' icanon '\n", " icanon\n[5]$"),
+    ("clear; $RUN sh -c 'stty -echo; kill -TSTP $$; echo one'\n", "[6]$"),
+    ("stty -a | grep -o ' echo '; fg\n", "one\n[7]$"),
+    # A pipeline is one job, once all of it runs.
+    ("clear; yes | $RUN sh -c 'read y; kill -TSTP 0; echo two'\n", "[8]$"),
+    ("jobs -x ps -o stat= -p %1 | grep -c T\n", "1\n[9]$"),
+    ("fg\n", "two\n[10]$"),
+    # In the background until it needs the terminal.
+    ("clear; $RUN sh -c 'kill -TSTP $$; stty sane; echo three'\n", "[11]$"),
+    ("bg; wait %1 2> /dev/null; clear; echo back\n", "back\n[12]$"),
+    ("fg\n", "three\n[13]$"),
+    ("clear; $RUN sh -c 'stty sane; echo four' & wait %1 2> /dev/null; clear; echo back\n", "back\n[14]$"),
+    ("fg\n", "four\n[15]$"),
+    # A shell that suspends itself.
+    ("clear; $RUN bash --norc --noprofile\n", "[1]$"),
+    ("suspend\n", "[16]$"),
+    ("fg\n", "profile\n[2]$"),
+    ("echo in'side'\n", "inside\n[3]$"),
+    ("exit\n", "[17]$"),
+    ("exit 3\n", "done"),
+]
+
+# Where nobody could continue it, the signal of Ctrl-Z stops nothing.
+SESSIONS["orphan"] = ("sh -c 'echo up; kill -TSTP 0; echo on'", [("", "on\nover 0\ndone")])
+
+
 def ends(screen: str, what: str) -> bool:
     """Whether a screen shows something, without its colours and trailing blanks."""
     plain = "\n".join(line.rstrip() for line in re.sub(r"\x1b\[[\d;]*m", "", screen).splitlines())
@@ -168,3 +202,33 @@ def test_screens(name: str, how: str, tmp_path: pathlib.Path) -> None:
     bare = play(tmp_path / "bare", command, steps)
     grants = "-p system -w . -r /dev/tty -w /dev/tty"
     play(tmp_path / "boxed", f"{TOOL} run {how} {grants} -- {command}", steps, bare)
+
+
+HOST = """
+import sys
+from sandlock import Sandbox
+box = Sandbox(fs_readable=["/usr", "/lib", "/lib64", "/bin", "/etc", "/dev/tty"], fs_writable=[".", "/dev/tty", "/dev/null"])
+sys.exit(box.run_interactive(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def bare_jobs(tmp_path_factory: pytest.TempPathFactory) -> List[str]:
+    return play(tmp_path_factory.mktemp("jobs") / "bare", shell("env"), JOBS)
+
+
+def shell(run: str) -> str:
+    return f"env RUN='{run}' PS1='[\\#]$ ' HISTFILE= bash --norc --noprofile"
+
+
+@pytest.mark.parametrize("how", ["traced", "untraced", "python"])
+def test_jobs(how: str, bare_jobs: List[str], tmp_path: pathlib.Path) -> None:
+    """Ctrl-Z, fg and bg of the host's own shell."""
+    (tmp_path / "host.py").write_text(HOST)
+    grants = "-p system -w . -r /dev/tty -w /dev/tty"
+    run = {
+        "traced": f"{TOOL} run -i {grants} --",
+        "untraced": f"{TOOL} run -i --max-processes unlimited {grants} --",
+        "python": f"env PYTHONPATH={ROOT}/python/src /usr/bin/python3 {tmp_path}/host.py",
+    }[how]
+    play(tmp_path / "boxed", shell(run), JOBS, bare_jobs)

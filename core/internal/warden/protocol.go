@@ -43,6 +43,7 @@ const (
 	reqTerminal
 	reqCgroup
 	reqLogDenials
+	reqJobs
 )
 
 // Step is a step of the start, in the order they are taken.
@@ -98,6 +99,7 @@ const (
 	Ran                            // was there, with the arguments of the approval, and runs
 	NoExec                         // an approved exec came to nothing
 	End                            // every task is dead and reaped
+	Stopped                        // the command has stopped, by the signal Status; Continue lets it go on
 )
 
 // NoExecReason says why an approved exec came to nothing.
@@ -168,6 +170,7 @@ const (
 	orderRelease
 	orderRefuse
 	orderLimit
+	orderCont
 )
 
 // Orders to the killer, and what it says.
@@ -208,6 +211,7 @@ func (s *Spec) encode() ([]byte, error) {
 		{s.Ruleset >= 0, reqRuleset}, {s.Cwd >= 0, reqCwd}, {s.WaitKillable, reqWaitKillable},
 		{s.MaxProcesses != nil, reqMaxProcesses}, {s.Execs, reqExecs}, {s.WritesMemory, reqWritesMemory},
 		{s.Exec >= 0, reqExec}, {s.Terminal, reqTerminal}, {s.Cgroup >= 0, reqCgroup}, {s.LogDenials, reqLogDenials},
+		{s.Jobs, reqJobs},
 	} {
 		if f.set {
 			flags |= f.bit

@@ -54,6 +54,7 @@ enum request_flag {
 	REQ_TERMINAL = 1 << 15, /* the command's descriptor 0 is its session's terminal */
 	REQ_CGROUP = 1 << 16, /* FD_CGROUP is there, and has a limit of max_memory */
 	REQ_LOG_DENIALS = 1 << 17, /* the kernel's audit is told what Landlock denies, Linux 6.15 */
+	REQ_JOBS = 1 << 18, /* MSG_STOPPED is wanted */
 };
 
 /* First datagram starts with this; the rest of total bytes follows, in as many
@@ -108,6 +109,7 @@ enum order_type { /* host -> parent */
 	ORDER_RELEASE, /* id: the exec stop's image may run */
 	ORDER_REFUSE,  /* id: it may not: SIGKILL */
 	ORDER_LIMIT,   /* id: max_processes from now on, if that is less */
+	ORDER_CONT,    /* SIGCONT to the command's process group; id: it has the terminal, or 0 */
 };
 
 /* ORDER_APPROVE may be followed by what /proc/<pid>/cmdline has to hold after the exec;
@@ -140,6 +142,7 @@ enum message_type { /* parent -> host */
 	MSG_RAN,         /* id: was there, with the arguments of the order, and runs */
 	MSG_NO_EXEC,     /* id, error: see enum no_exec */
 	MSG_END,         /* everything is dead and reaped */
+	MSG_STOPPED,     /* pid: the command has stopped, by the signal in status */
 };
 
 enum no_exec {

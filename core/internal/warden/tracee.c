@@ -5,6 +5,7 @@
  * outcome, and the threads that are stopped meanwhile: DESIGN, "The life of an
  * exec". */
 #include "warden.h"
+#include "limits.h"
 
 enum state {
 	CALLER,   /* its exec is approved, the outcome unknown */
@@ -402,12 +403,32 @@ static void executed(s32 former, s32 tid)
 	send_message(&m, -1);
 }
 
+/* The command's own stop, for the host's job control; not that of a sandbox that is held.
+ * Without a tracer wait(2) tells of each once. A tracee that is interrupted in such a stop
+ * tells of it again, and by a trap when it has gone on: ptrace(2), "Group-stop". */
+static void job_stopped(int sig)
+{
+	static int told;
+	struct message m = { 0 };
+	int stops = sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU || (sig == SIGSTOP && !tree_held());
+
+	if (stops && !(told && all_traced()) && req->flags & REQ_JOBS) {
+		m.type = MSG_STOPPED;
+		m.pid = child_pid;
+		m.status = sig;
+		send_message(&m, -1);
+	}
+	told = sig != SIGTRAP;
+}
+
 void tracee_stopped(s32 tid, s32 status)
 {
 	int event = status >> 16, sig = status >> 8 & 0xff, group = 0;
 	unsigned long former = 0;
 	struct tracee *t;
 
+	if (tid == child_pid && all_traced() && event == PTRACE_EVENT_STOP)
+		job_stopped(sig);
 	if (all_traced()) {
 		struct task *known = task_make(tid);
 		if (known) {
@@ -427,6 +448,11 @@ void tracee_stopped(s32 tid, s32 status)
 		return;
 	}
 	t = reported(tid);
+	/* Of who is no tracee wait(2) tells such a stop, too. */
+	if (!t && !all_traced() && !event && tid == child_pid && sys4(__NR_ptrace, PTRACE_DETACH, tid, 0, sig) < 0) {
+		job_stopped(sig);
+		return;
+	}
 	if (!t) {
 		let_go(tid, sig, group);
 		return;

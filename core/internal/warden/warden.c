@@ -31,7 +31,7 @@ s32 child_pidfd = -1, parent_pidfd = -1, parent_pid, child_parent;
 
 static volatile u32 failed_step;
 static volatile s32 failed_errno;
-static s32 killer_pid, parent_tty = -1;
+static s32 killer_pid, parent_tty = -1, terminal_given = 1;
 static char killer_stack[16384] __attribute__((aligned(16)));
 
 void fail(enum step step, long err)
@@ -131,6 +131,7 @@ static int reap_more;
 /* Reaps some of what has died. Returns 1 when no child is left. */
 static int reap(void)
 {
+	long how = WNOHANG | WALL | (req->flags & REQ_JOBS ? WUNTRACED : 0);
 	int i;
 
 	for (i = 0; i < REAP_AT_ONCE; i++) {
@@ -138,7 +139,7 @@ static int reap(void)
 		long pid;
 
 		hold_answer();
-		pid = req->max_cpu && all_traced() ? wait_and_count(&status) : sys4(__NR_wait4, -1, &status, WNOHANG | WALL, 0);
+		pid = req->max_cpu && all_traced() ? wait_and_count(&status) : sys4(__NR_wait4, -1, &status, how, 0);
 		if (pid == -ECHILD)
 			return 1;
 		if (pid <= 0)
@@ -198,6 +199,11 @@ static int take_order(void)
 		break;
 	case ORDER_LIMIT:
 		fork_limit((u32)o.id);
+		break;
+	case ORDER_CONT:
+		terminal_given = o.id != 0;
+		if (!child_over)
+			sys2(__NR_kill, -child_pid, SIGCONT);
 		break;
 	}
 	return 1;
@@ -263,7 +269,7 @@ static void __attribute__((noreturn)) parent_end(void)
 	struct { s64 utime[2], stime[2]; s64 maxrss, rest[13]; } usage;
 	struct message m = { 0 };
 
-	if (parent_tty >= 0)
+	if (parent_tty >= 0 && terminal_given)
 		sys3(__NR_ioctl, parent_tty, TIOCSPGRP, &req->tty_pgrp);
 	sys2(__NR_getrusage, RUSAGE_CHILDREN, &usage);
 	m.type = MSG_END;

@@ -35,6 +35,7 @@ type Spec struct {
 	Terminal     bool // Files[0] becomes the controlling terminal of the command's session
 	TTY          int  // index into Files of the terminal to hand over, -1 none
 	TTYPgrp      int  // its foreground process group now
+	Jobs         bool // tell when the command has stopped: Stopped
 
 	NoCore, NoTHP, NoRandomize bool
 	NoFile                     *uint32
@@ -269,6 +270,16 @@ func (w *Warden) Release(id uint64) error { return w.tell(orderRelease, 0, 0, id
 
 // LimitProcesses lowers max_processes; more than it is now changes nothing.
 func (w *Warden) LimitProcesses(n uint32) error { return w.tell(orderLimit, 0, 0, uint64(n)) }
+
+// Continue has the command's process group go on. terminal says whether it has the
+// terminal, which is then to be taken back at the end.
+func (w *Warden) Continue(terminal bool) error {
+	id := uint64(0)
+	if terminal {
+		id = 1
+	}
+	return w.tell(orderCont, 0, 0, id)
+}
 
 // Refuse kills the task at the exec stop.
 func (w *Warden) Refuse(id uint64) error { return w.tell(orderRefuse, 0, 0, id) }

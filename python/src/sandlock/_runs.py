@@ -264,7 +264,8 @@ class Runs:
     def run_interactive(self, cmd: Sequence[Arg], *, pty: bool = False) -> int:
         """Runs ``cmd`` on the host's own standard streams and gives it the terminal, if
         they are one. Returns its exit code, -1 when it could not be started or did not
-        exit by itself; why is logged. The exceptions are those of :meth:`run`.
+        exit by itself; why is logged. The exceptions are those of :meth:`run`. When Ctrl-Z
+        stops the command, this process group stops too, until the shell continues it.
 
         ``pty`` keeps the host's terminal out of the sandbox: the command has one of its
         own, with job control, and this copies keys and what is shown. That the host's has
