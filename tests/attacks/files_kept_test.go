@@ -44,6 +44,57 @@ func TestDeniedByAnotherName(t *testing.T) {
 	})
 }
 
+// Section 12: a directory that gets a denied name while the sandbox runs is denied from within
+// as well: by the working directory, by a descriptor, by /proc.
+func TestDeniedDirectoryMadeLater(t *testing.T) {
+	prepare := func(t *testing.T) (dir string) {
+		dir = tree(t)
+		must(t, unix.Mkfifo(filepath.Join(dir, "go"), 0o666))
+		go func() { // as who deploys a new version does
+			w, err := os.OpenFile(filepath.Join(dir, "go"), os.O_WRONLY, 0)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = os.Rename(filepath.Join(dir, "denied"), filepath.Join(dir, "old"))
+			for _, name := range []string{"denied", "missing", "denied/sub", "missing/sub"} {
+				_ = os.Mkdir(filepath.Join(dir, name), 0o755)
+				_ = os.WriteFile(filepath.Join(dir, name, "secret"), []byte("SECRET"), 0o755)
+			}
+			w.Close()
+		}()
+		return dir
+	}
+	bothUsers(t, func(t *testing.T) {
+		for _, names := range [][]string{{"denied", "missing"}, {"missing"}} {
+			dir := prepare(t)
+			p := deniedTree(dir)
+			p.FSDenied = nil
+			for _, name := range names {
+				p.FSDenied = append(p.FSDenied, filepath.Join(dir, name))
+			}
+			r := inside(t, p, victim("kept"), "late", dir)
+			got := attempts(string(r.Stdout))
+			if r.ExitCode != 0 || len(got) != 44 {
+				t.Errorf("%d attempts, %+v, %s", len(got), r, r.Stdout)
+			}
+			for name, a := range got {
+				denied := slices.ContainsFunc(names, func(of string) bool { return strings.HasPrefix(name, of) })
+				if denied && (a.result != -1 || a.errno != syscall.EACCES) {
+					t.Errorf("%s: %+v", name, a)
+				}
+				if name == "denied:by-cwd" && !denied && a.result < 0 {
+					t.Errorf("what is not denied: %s: %+v", name, a)
+				}
+			}
+		}
+	})
+	out := outside(t, victim("kept"), "late", prepare(t))
+	if got := attempts(out); !strings.Contains(out, "SECRET") || got["missing:by-cwd"].result < 0 || got["missing:mkdir"].result != 0 {
+		t.Errorf("control: %s", out)
+	}
+}
+
 // Section 12: a descriptor with O_PATH, which may be had of what is denied, leads to nothing,
 // whatever kind of file it is, and when the file is removed neither.
 func TestDeniedByDescriptor(t *testing.T) {

@@ -39,6 +39,7 @@ type Denials struct {
 type denied struct {
 	objects map[object]bool
 	slots   map[slot]bool
+	names   map[object][]string // those of slots, by the directory
 	// named reports whether a file that has several names has one beneath the objects.
 	named func(o object, confined bool) bool
 }
@@ -58,6 +59,23 @@ func (d *denied) holds(st *unix.Statx_t, confined bool) bool {
 	return d.objects[o] || d.named != nil && st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR && d.named(o, confined)
 }
 
+func (d *denied) empty() bool { return len(d.objects) == 0 && len(d.slots) == 0 }
+
+// inSlot returns EACCES for a directory that has a denied name in the one that holds it, which
+// is at the path up from dir. The name may be one that it got later.
+func (d *denied) inSlot(dir int, up string, upSt, st *unix.Statx_t) error {
+	for _, name := range d.names[idOf(upSt)] {
+		var at unix.Statx_t
+		switch err := statBy(dir, up+"/"+name, &at); {
+		case err == nil && idOf(&at) == idOf(st):
+			return unix.EACCES
+		case err != nil && err != unix.ENOENT:
+			return errUnknown
+		}
+	}
+	return nil
+}
+
 type denial struct {
 	object  object
 	isDir   bool
@@ -75,10 +93,7 @@ func NewDenials() *Denials {
 }
 
 // Any reports whether anything is denied.
-func (d *Denials) Any() bool {
-	s := d.now.Load()
-	return len(s.objects) > 0 || len(s.slots) > 0
-}
+func (d *Denials) Any() bool { return !d.now.Load().empty() }
 
 // State is another value for each change.
 func (d *Denials) State() any { return d.now.Load() }
@@ -166,13 +181,14 @@ func (d *Denials) holds(dir object) bool {
 
 // publish makes the state of the paths the one that counts. d.mu is held.
 func (d *Denials) publish() {
-	s := &denied{objects: map[object]bool{}, slots: map[slot]bool{}, named: d.named}
+	s := &denied{objects: map[object]bool{}, slots: map[slot]bool{}, names: map[object][]string{}, named: d.named}
 	for n := range d.all() {
 		if n.fd >= 0 {
 			s.objects[n.object] = true
 		}
-		if n.dirFD >= 0 {
+		if n.dirFD >= 0 && !s.slots[n.slot] {
 			s.slots[n.slot] = true
+			s.names[n.slot.dir] = append(s.names[n.slot.dir], n.slot.name)
 		}
 	}
 	d.now.Store(s)

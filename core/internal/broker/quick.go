@@ -241,7 +241,7 @@ func (l *look) above() error {
 			return ErrNotQuick
 		}
 		before = held
-		if statBy(l.dir, up, &held) != nil {
+		if statBy(l.dir, up, &held) != nil || l.denied.inSlot(l.dir, up, &held, &before) != nil {
 			return ErrNotQuick
 		}
 	}

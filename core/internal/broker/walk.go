@@ -341,7 +341,7 @@ func sameDir(a, b *unix.Statx_t) bool { return idOf(a) == idOf(b) && a.Mnt_id ==
 
 // above looks for what is denied among the directories that hold a directory.
 func (w *walker) above(dir int, st *unix.Statx_t) error {
-	if len(w.denied.objects) == 0 {
+	if w.denied.empty() {
 		return nil
 	}
 	fd, at := dir, *st
@@ -372,6 +372,9 @@ func (w *walker) above(dir int, st *unix.Statx_t) error {
 		if sameDir(&before, &at) {
 			return nil // a root of its own
 		}
+		if err := w.denied.inSlot(fd, ".", &at, &before); err != nil {
+			return err
+		}
 	}
 	return errUnknown
 }
@@ -383,7 +386,7 @@ const deletedSuffix = " (deleted)"
 // by its descriptor: by the name that the kernel has for it. Of one that was removed it is
 // the last: what it held is as secret as before, when an editor outside has saved the file.
 func (w *walker) confirm(fd int, st *unix.Statx_t) error {
-	if len(w.denied.objects) == 0 {
+	if w.denied.empty() {
 		return nil
 	}
 	// Again, when it was renamed in between.
