@@ -193,7 +193,8 @@ func (d *denial) explain() string {
 		text += " (" + printable(d.Rule) + ")"
 	}
 	text += "\n"
-	if f := fieldNamed(d.Rule); d.Value != "" && f != nil && f.long != "" {
+	// Of a path that is not UTF-8 the bytes are lost by here.
+	if f := fieldNamed(d.Rule); d.Value != "" && !strings.ContainsRune(d.Value, utf8.RuneError) && f != nil && f.long != "" {
 		text += "    --" + f.long + " " + shellWord(d.Value) + " would allow it\n"
 	}
 	return text
@@ -209,13 +210,25 @@ func printable(s string) string {
 	return s
 }
 
-// shellWord is printable text as a shell reads it back; of what is not printable, as people do.
+// shellWord is printable text that a shell reads back as s, whatever is in it: who is told what
+// would allow something pastes it. Of what is not printable, bash(1) and zsh read each byte.
 func shellWord(s string) string {
+	if printable(s) != s {
+		var b strings.Builder
+		for _, c := range []byte(s) {
+			if c < ' ' || c >= 0x7f || c == '\'' || c == '\\' {
+				fmt.Fprintf(&b, `\x%02x`, c)
+			} else {
+				b.WriteByte(c)
+			}
+		}
+		return "$'" + b.String() + "'"
+	}
 	plain := func(r rune) bool {
 		return r < 0x80 && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("/._-:,@+=%", r))
 	}
-	if shown := printable(s); shown != s || strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
-		return shown
+	if strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
