@@ -55,6 +55,23 @@ func shmDir(t *testing.T) string {
 	return dir
 }
 
+// Chains of tasks that fork and exit, whose dead would fill a list faster than it is read, do
+// not keep the look at the memory of the others from coming to an end. Untraced: their number is
+// not limited.
+func TestMaxMemoryAmongForks(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		argv := []string{victim("memory"), "among", "400", "20"}
+		if out := controls(t, [][]string{argv})[0]; attempts(out)["among"].result != 1 {
+			t.Errorf("control: %q", out)
+		}
+		r := inside(t, untraced(limited()), argv...)
+		if _, done := attempts(string(r.Stdout))["among"]; done || r.Limits&core.LimitMemory == 0 {
+			t.Errorf("%+v", r)
+		}
+		t.Logf("%s", r.Error)
+	})
+}
+
 // Section 23: memory by every way to it. Each gets 200 MiB outside, and is killed inside.
 func TestMaxMemory(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {

@@ -275,6 +275,18 @@ int main(int argc, char **argv)
 		check(p != MAP_FAILED, "mmap");
 		for (size_t at = 0; at < size << 9; at += 2 * MIB)
 			(void)*(volatile char *)(p + at);
+	} else if (IS("among")) { /* tasks that fork and exit, so that nobody can list them */
+		volatile char *over = take(MIB, MAP_SHARED);
+		for (i = 0; i < n; i++)
+			if (fork() == 0) {
+				while (!*over)
+					if (fork() > 0)
+						_exit(0);
+				_exit(0);
+			}
+		linger(1000);
+		fill(take(size, MAP_PRIVATE), size);
+		*over = 1;
 	} else if (IS("moving")) {
 		moving(take(size, MAP_SHARED));
 	} else {

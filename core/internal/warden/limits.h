@@ -33,6 +33,7 @@ extern u32 ntree;
 long tree_walk(enum walk what);
 /* The same, exactly: where tasks come and go too fast, it stops them for the time. */
 long tree_walk_exactly(enum walk what);
+int tree_is_hard_to_see(void); /* so that the last of those has held them */
 
 /* Calls f for each thread of p. Returns a sum that is another when its threads are others. */
 u64 threads_of(struct process *p, void (*f)(struct process *, s32 tid));

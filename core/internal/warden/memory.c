@@ -11,6 +11,8 @@ static const u64 FASTEST = 8ull << 30;
 static const u64 MS = 1000 * 1000;
 static const u64 SHORTEST = 2 * MS, LONGEST = 1000 * MS; /* between two looks */
 static const u64 LONGEST_IDLE = 100 * MS; /* unless the limit is far away */
+/* What looking costs does not count where the sandbox has made it costly. */
+static const u64 LONGEST_UNSEEN = 20 * MS;
 /* So that looking takes a twentieth of a CPU at most; a fifth while the memory grows. */
 enum { IDLE_STRETCH = 16, LOOK_COST = 20, LOOK_COST_GROWING = 5, FULL_COST = 20 };
 
@@ -248,7 +250,7 @@ static long look(u64 now)
 	u64 machine, private, cheap, total, cost, distance;
 	u64 faults = 0, grown_by;
 	long r = tree_walk_exactly(sharing ? WALK_MEMORY | WALK_CPU : WALK_MEMORY);
-	int killed = 0;
+	int killed = 0, hard = tree_is_hard_to_see();
 	u32 i;
 
 	if (r < 0)
@@ -291,6 +293,8 @@ static long look(u64 now)
 	total_before = total;
 	if (base_interval < cost)
 		base_interval = cost;
+	if (hard && base_interval > LONGEST_UNSEEN)
+		base_interval = LONGEST_UNSEEN;
 	if (base_interval < SHORTEST || killed)
 		base_interval = SHORTEST;
 	if (base_interval > LONGEST)

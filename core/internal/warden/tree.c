@@ -151,6 +151,17 @@ static u32 held;
 static int settled; /* tree was made while nobody ran */
 static long walk_error;
 
+/* Tasks that fork and exit lengthen the list of orphans while it is read, and each that is
+ * reaped meanwhile has the kernel look from the start of it, with the lock that the reaper
+ * needs: get_children_pid() of its fs/proc/array.c. So a walk among tasks that run gives up
+ * when it reads at one list for longer than this, or has found so many that are gone, or
+ * that wait for nobody but their reaper. */
+static const u64 LONGEST_READ = 20 * 1000 * 1000;
+enum { MOST_DEAD = 64 };
+static int in_haste, gave_up;
+
+int tree_is_hard_to_see(void) { return gave_up; }
+
 static void add(s32 pid, s32 parent)
 {
 	struct process *p;
@@ -176,6 +187,7 @@ static void children_of(s32 pid, s32 tid)
 {
 	static struct reader r;
 	char path[PATH_BYTES];
+	u64 until = in_haste ? now_ns() + LONGEST_READ : NEVER;
 	s32 child = 0;
 	int c;
 
@@ -191,6 +203,10 @@ static void children_of(s32 pid, s32 tid)
 		if (child > 0 && child != self)
 			add(child, pid);
 		child = 0;
+		if (in_haste && r.at == r.have && now_ns() > until) {
+			gave_up = 1;
+			break;
+		}
 	}
 	reader_close(&r);
 }
@@ -213,18 +229,18 @@ long tree_walk(enum walk what)
 {
 	u64 zombies = 0;
 	long exact = 1;
-	u32 i;
+	s32 reaper;
+	u32 i, dead = 0;
 
 	self = (s32)sys0(__NR_getpid);
 	above = (s32)sys0(__NR_getppid);
 	ntree = 0;
 	walk_error = 0;
+	gave_up = 0;
 	/* The sandbox's are the parent's, as it takes in their orphans, or this task's: see
 	 * killer_reap. */
-	if (req->killer_scope)
-		children_of(above, above);
-	else
-		children_of(self, self);
+	reaper = req->killer_scope ? above : self;
+	children_of(reaper, reaper);
 	for (i = 0; i < ntree && !walk_error; i++) {
 		struct process p = tree[i]; /* which moves */
 		long err = 0;
@@ -237,15 +253,21 @@ long tree_walk(enum walk what)
 		tree[i] = p;
 		if (!p.state) {
 			exact = 0;
+			dead++;
 		} else if (p.state == 'Z' && p.threads <= 1) {
 			zombies += (u64)p.pid * 0x9e3779b97f4a7c15ull;
+			dead += p.parent == reaper;
 		} else if (p.threads > 1) {
 			u64 sum = threads_of(&p, children_of_thread);
 			if (threads_of(&p, 0) != sum)
 				exact = 0;
 		}
+		if (in_haste && dead > MOST_DEAD) {
+			gave_up = 1;
+			break;
+		}
 	}
-	if (zombies != zombies_before)
+	if (zombies != zombies_before || gave_up)
 		exact = 0;
 	zombies_before = zombies;
 	settled = held && exact;
@@ -264,17 +286,21 @@ enum { TRIES = 3, HELD_TRIES = 1000 };
 long tree_walk_exactly(enum walk what)
 {
 	long r = 0;
-	int i;
+	int i, tries;
 
-	for (i = 0; i < TRIES && r == 0; i++)
+	in_haste = !held;
+	for (i = gave_up = 0; i < TRIES && r == 0 && !gave_up; i++)
 		r = tree_walk(what);
+	in_haste = 0;
 	if (r)
 		return r;
 	/* Nobody is born then, so there is an end to the dying. */
+	i = gave_up;
 	tree_hold(HOLD_LOOK);
-	for (i = 0; i < HELD_TRIES && r == 0; i++)
+	for (tries = 0; tries < HELD_TRIES && r == 0; tries++)
 		r = tree_walk(what);
 	tree_release(HOLD_LOOK);
+	gave_up = i;
 	return r ? r : -EAGAIN;
 }
 
@@ -343,10 +369,13 @@ void tree_hold(enum holder who)
 	by_signal = !hold_ask(1);
 	if (!by_signal)
 		return;
-	if (tree_walk(WALK_CPU) >= 0)
+	in_haste = req->killer_scope != 0;
+	/* What such a walk has found so far is as good as what another would find. */
+	if ((in_haste && who == HOLD_LOOK && gave_up) || tree_walk(WALK_CPU) >= 0)
 		for (i = 0; i < ntree; i++)
 			if (tree[i].state == 'T' && nstopped < sizeof stopped / sizeof *stopped)
 				stopped[nstopped++] = tree[i].pid;
+	in_haste = 0;
 	if (req->killer_scope) {
 		sys2(__NR_kill, -1, SIGSTOP);
 		return;
