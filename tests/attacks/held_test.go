@@ -77,3 +77,50 @@ func TestHeldEnds(t *testing.T) {
 		})
 	})
 }
+
+// A child that is born while its parent is being stopped goes on with it, however soon that
+// is. signal(7) has nothing of it: the kernel hands a stop to the child, and what takes it
+// back from the parent does not take it from a child that is not there yet.
+func TestForksThatAreHeld(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		for name, p := range map[string]*core.Policy{"traced": traced(policy()), "untraced": untraced(policy())} {
+			plan, err := p.Compile()
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := plan.Create(core.Command{Argv: []string{victim("cpu"), "forks", "1500"}, Stdin: -1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			s.Start()
+			over := make(chan struct{})
+			paused := make(chan int)
+			go func() {
+				n := 0
+				for {
+					select {
+					case <-over:
+						paused <- n
+						return
+					default:
+						if s.Pause() == nil && s.Resume() == nil {
+							n++
+						}
+						time.Sleep(2 * time.Millisecond) // for it to get on
+					}
+				}
+			}()
+			r, err := s.Wait(time.Minute)
+			close(over)
+			if err != nil || !r.Success() {
+				t.Errorf("%s: %+v, %v", name, r, err)
+			}
+			if n := <-paused; n < 10 {
+				t.Errorf("%s: paused %d times", name, n)
+			} else {
+				t.Logf("%s: paused %d times", name, n)
+			}
+		}
+	})
+}

@@ -18,7 +18,7 @@ import (
 type daemon struct {
 	dir    string
 	words  chan string
-	served sync.WaitGroup // connections
+	served sync.RWMutex // held for reading by each connection
 }
 
 // startDaemon makes the sockets where nobody but their user looks for them, and reads them all
@@ -50,8 +50,8 @@ func startDaemon(t *testing.T, dir string) *daemon {
 				if err != nil {
 					return
 				}
-				d.served.Add(1)
-				go func() { defer d.served.Done(); defer c.Close(); d.words <- "connected"; keep(c.Read) }()
+				d.served.RLock()
+				go func() { defer d.served.RUnlock(); defer c.Close(); d.words <- "connected"; keep(c.Read) }()
 			}
 		}()
 	}
@@ -86,7 +86,8 @@ func (d *daemon) received(t *testing.T) []string {
 			words = append(words, word)
 		}
 	}
-	d.served.Wait()
+	d.served.Lock() // when they are over
+	d.served.Unlock()
 	for len(d.words) > 0 {
 		words = append(words, <-d.words)
 	}

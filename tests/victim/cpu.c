@@ -80,6 +80,14 @@ int main(int argc, char **argv)
 			while (wait(NULL) > 0)
 				;
 		}
+	} else if (strcmp(argv[1], "forks") == 0) { /* of some milliseconds each: of much memory */
+		char *much = malloc(64 << 20);
+		memset(much, 1, 64 << 20);
+		while (clock_ms(CLOCK_MONOTONIC) < end)
+			if (fork() == 0)
+				_exit(much[0] != 1);
+			else
+				wait(NULL);
 	} else if (strcmp(argv[1], "stopped") == 0) { /* a job that was stopped, by a shell for instance */
 		int status = 0;
 		pid_t pid = fork();

@@ -337,9 +337,70 @@ void tree_signal(int sig)
 	}
 }
 
+static int stands;
+
+static void look_if_it_stands(struct process *p, s32 tid)
+{
+	struct task_stat stat;
+	u32 i;
+
+	if (!read_stat(tid, &stat))
+		return;
+	if (stat.state == 'R' || stat.state == 'S')
+		stands = 0;
+	if (stat.state != 'D')
+		return;
+	for (i = 0; i < ntree && tree[i].parent != p->pid; i++)
+		;
+	stands &= i < ntree;
+}
+
+static int all_stand(void)
+{
+	u32 i;
+
+	stands = 1;
+	for (i = 0; i < ntree && stands; i++) {
+		struct process p = tree[i];
+		if (p.threads > 1)
+			threads_of(&p, look_if_it_stands);
+		else
+			look_if_it_stands(&p, p.pid);
+	}
+	return stands;
+}
+
+/* Who is forking stops when that is done, and so does its child, to which a signal to many
+ * processes goes on: copy_process() of the kernel's kernel/fork.c, "delayed". A SIGCONT does
+ * not take that back where it is ignored, as by default: prepare_signal() of its
+ * kernel/signal.c. So such a child would be stopped for good by one that came before it was
+ * there. Nothing tells of the stop of somebody else's child, so this looks again.
+ *
+ * 'S' is who is about to sleep, and won't; 'D' who waits for memory, for a moment, or for
+ * its child of a vfork(2), which does not end. */
+static void stand_still(void)
+{
+	struct timespec moment = { 0, 50 * 1000 };
+	int tries;
+
+	for (tries = 0; tries < HELD_TRIES; tries++) {
+		tree_walk(WALK_CPU);
+		if (!settled)
+			continue;
+		if (all_stand()) {
+			tree_walk(WALK_CPU); /* whom they have borne since */
+			if (settled)
+				return;
+		}
+		sys_poll(0, 0, &moment);
+	}
+}
+
 /* Whoever holds them, and those that were stopped before too. */
 void tree_let_go(void)
 {
+	if (held && by_signal)
+		stand_still();
 	held = 0;
 	hold_ask(0);
 	tree_signal(SIGCONT);
@@ -353,9 +414,8 @@ void tree_hold_again(void)
 
 int tree_held(void) { return held != 0; }
 
-/* By a signal, in a domain, one pass of the kernel stops all: who is forking has the signal before the
- * fork is done, and makes no child, signal(7), fork of the kernel's kernel/fork.c. Without
- * one, it is done until nobody is new. */
+/* By a signal, in a domain, one pass of the kernel stops all, and the child of who is forking
+ * too: see stand_still. Without one, it is done until nobody is new. */
 void tree_hold(enum holder who)
 {
 	u32 i;
@@ -402,14 +462,12 @@ void tree_hold(enum holder who)
  * mostly finds none. */
 void tree_release(enum holder who)
 {
-	int tries;
 	u32 i;
 
 	if (!(held & who))
 		return;
 	if (by_signal && held == who)
-		for (tries = 0; !settled && tries < HELD_TRIES; tries++)
-			tree_walk(WALK_CPU);
+		stand_still();
 	held &= ~who;
 	if (held)
 		return;
