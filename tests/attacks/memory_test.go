@@ -60,7 +60,7 @@ func shmDir(t *testing.T) string {
 // not limited.
 func TestMaxMemoryAmongForks(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
-		argv := []string{victim("memory"), "among", "400", "20"}
+		argv := []string{victim("memory"), "among", "800", "20"}
 		if out := controls(t, [][]string{argv})[0]; attempts(out)["among"].result != 1 {
 			t.Errorf("control: %q", out)
 		}

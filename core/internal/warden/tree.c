@@ -381,19 +381,17 @@ static int all_stand(void)
 static void stand_still(void)
 {
 	struct timespec moment = { 0, 50 * 1000 };
+	u64 until = now_ns() + LONGEST_READ; /* forks are shorter */
 	int tries;
 
-	for (tries = 0; tries < HELD_TRIES; tries++) {
+	for (tries = 0; !settled && tries < HELD_TRIES; tries++)
 		tree_walk(WALK_CPU);
-		if (!settled)
-			continue;
-		if (all_stand()) {
-			tree_walk(WALK_CPU); /* whom they have borne since */
-			if (settled)
-				return;
-		}
+	while (!all_stand() && now_ns() < until) {
 		sys_poll(0, 0, &moment);
+		tree_walk(WALK_CPU);
 	}
+	if (nstopped) /* so that those are not passed over by name whom no walk has found */
+		tree_walk(WALK_CPU);
 }
 
 /* Whoever holds them, and those that were stopped before too. */
