@@ -73,7 +73,12 @@ func heldBy(pid string, name []byte, kind int, left *int) (int, bool) {
 		return -1, false
 	}
 	defer unix.Close(pidfd)
-	for _, n := range numbersIn("/proc/" + pid + "/fd") {
+	fds, _ := sys.NamesIn("/proc/" + pid + "/fd")
+	for _, entry := range fds {
+		n, err := strconv.Atoi(entry)
+		if err != nil {
+			continue
+		}
 		if *left--; *left < 0 {
 			return -1, false
 		}
@@ -101,23 +106,4 @@ func hasName(fd int, name []byte, kind int) bool {
 	}
 	got, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	return err == nil && got == kind
-}
-
-// numbersIn lists a directory of /proc whose entries are numbers.
-func numbersIn(dir string) (list []int) {
-	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil
-	}
-	defer unix.Close(fd)
-	names, err := sys.ReadNames(fd)
-	if err != nil {
-		return nil
-	}
-	for _, name := range names {
-		if number, err := strconv.Atoi(name); err == nil {
-			list = append(list, number)
-		}
-	}
-	return list
 }

@@ -1,7 +1,6 @@
 package core
 
 import (
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -58,30 +57,15 @@ func (u *usage) look() (bytes uint64) {
 			kib, _ := strconv.ParseUint(strings.TrimSuffix(status.Field(field), " kB"), 10, 64)
 			bytes += kib * 1024
 		}
-		threads := tasksOf(pid)
+		threads := sys.TasksOf(pid)
 		tasks += len(threads)
-		left = append(left, childrenOfTasks(pid, threads)...)
+		left = append(left, sys.ChildrenOf(pid, threads, maxChildren)...)
 	}
 	return bytes
 }
 
-// childrenOf are those of all threads of a process, by proc_tid_children(5).
-func childrenOf(pid string) []string { return childrenOfTasks(pid, tasksOf(pid)) }
+// maxChildren bounds a list of children, in bytes.
+const maxChildren = 1 << 20
 
-func tasksOf(pid string) (tids []string) {
-	entries, _ := os.ReadDir("/proc/" + pid + "/task")
-	for _, e := range entries {
-		tids = append(tids, e.Name())
-	}
-	return tids
-}
-
-func childrenOfTasks(pid string, tids []string) (children []string) {
-	for _, tid := range tids {
-		text, err := sys.ReadFile("/proc/"+pid+"/task/"+tid+"/children", 1<<20)
-		if err == nil {
-			children = append(children, strings.Fields(string(text))...)
-		}
-	}
-	return children
-}
+// childrenOf are those of all threads of a process.
+func childrenOf(pid string) []string { return sys.ChildrenOf(pid, sys.TasksOf(pid), maxChildren) }

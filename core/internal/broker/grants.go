@@ -145,9 +145,11 @@ func (g *Grants) above(p *place) bool {
 		}
 		dir, at = q.dir, slot{q.dirID, q.name}
 	}
-	if g.slots[at] {
-		return true
-	}
+	return g.slots[at] || g.hasAbove(dir)
+}
+
+// hasAbove reports whether a directory is a grant, or lies beneath one.
+func (g *Grants) hasAbove(dir int) bool {
 	w := walker{caller: hostCaller{}, denied: &denied{objects: g.objects}}
 	return w.descends(dir) == unix.EACCES // found among them, for once
 }

@@ -183,19 +183,10 @@ func lock(dir string) (int, error) {
 	return fd, nil
 }
 
-func namesIn(dir string) ([]string, error) {
-	fd, err := open(dir, unix.O_RDONLY|unix.O_DIRECTORY)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fd)
-	return sys.ReadNames(fd)
-}
-
 // removeLeftovers removes the cgroups of hosts that were killed together with their wardens.
 // One that still has tasks, which nothing could end, stays.
 func removeLeftovers(parent string) {
-	names, err := namesIn(parent)
+	names, err := sys.NamesIn(parent)
 	if err != nil {
 		return
 	}
@@ -214,7 +205,7 @@ func removeLeftovers(parent string) {
 func countsAll() error {
 	// Huge pages of a pool are the hugetlb controller's, but with an option of the mount.
 	const pools = "/sys/kernel/mm/hugepages"
-	sizes, err := namesIn(pools)
+	sizes, err := sys.NamesIn(pools)
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return err
 	}

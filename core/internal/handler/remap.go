@@ -150,8 +150,8 @@ func (t *Remap) sweep() {
 // lookThrough takes from lost what the process has, and returns how many descriptors may
 // still be looked at. Where the first thread has ended, any other has the descriptors.
 func lookThrough(pid string, lost map[uint64]*boundSocket, left int) int {
-	for _, tid := range append([]string{pid}, namesIn("/proc/"+pid+"/task")...) {
-		fds := namesIn("/proc/" + tid + "/fd")
+	for _, tid := range append([]string{pid}, sys.TasksOf(pid)...) {
+		fds, _ := sys.NamesIn("/proc/" + tid + "/fd")
 		for _, fd := range fds[:min(len(fds), left)] {
 			inode, ok := socketOf("/proc/" + tid + "/fd/" + fd)
 			if s := lost[inode]; ok && s != nil {
@@ -168,36 +168,18 @@ func lookThrough(pid string, lost map[uint64]*boundSocket, left int) int {
 	return left
 }
 
-// eachProcess calls f with the processes below root until it returns false:
-// proc_tid_children(5). What is born meanwhile may be left out.
+// eachProcess calls f with the processes below root until it returns false.
 func eachProcess(root int, f func(pid string) bool) {
 	for pending := []string{strconv.Itoa(root)}; len(pending) > 0; {
 		pid := pending[0]
 		pending = pending[1:]
-		for _, tid := range namesIn("/proc/" + pid + "/task") {
-			text, err := sys.ReadFile("/proc/"+pid+"/task/"+tid+"/children", 1<<22)
-			if err != nil {
-				continue
+		for _, child := range sys.ChildrenOf(pid, sys.TasksOf(pid), 1<<22) {
+			if !f(child) {
+				return
 			}
-			for _, child := range strings.Fields(string(text)) {
-				if !f(child) {
-					return
-				}
-				pending = append(pending, child)
-			}
+			pending = append(pending, child)
 		}
 	}
-}
-
-// namesIn lists a directory, as far as it can.
-func namesIn(path string) []string {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil
-	}
-	defer unix.Close(fd)
-	names, _ := sys.ReadNames(fd)
-	return names
 }
 
 // hold takes a descriptor of the socket, which keeps it and its port as they are. false: the

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,4 +52,21 @@ func ReadStat(path string, least int) ([][]byte, error) {
 		return nil, fmt.Errorf("%s: %w", path, unix.EINVAL)
 	}
 	return f, nil
+}
+
+// TasksOf are the threads of a process, as far as they can be listed.
+func TasksOf(pid string) []string {
+	tids, _ := NamesIn("/proc/" + pid + "/task")
+	return tids
+}
+
+// ChildrenOf are the children of these threads of a process, by proc_tid_children(5). A list
+// of more than limit bytes is left out. What is born meanwhile may be, too.
+func ChildrenOf(pid string, tids []string, limit int) (children []string) {
+	for _, tid := range tids {
+		if text, err := ReadFile("/proc/"+pid+"/task/"+tid+"/children", limit); err == nil {
+			children = append(children, strings.Fields(string(text))...)
+		}
+	}
+	return children
 }

@@ -53,6 +53,16 @@ func ReadNames(dir int) (names []string, err error) {
 	}
 }
 
+// NamesIn lists a directory by its path, see [ReadNames].
+func NamesIn(path string) ([]string, error) {
+	fd, err := open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	defer unix.Close(fd)
+	return ReadNames(fd)
+}
+
 // Retry repeats a call that a signal interrupted: on file systems that sleep interruptibly
 // (FUSE, NFS) any can be.
 func Retry(call func() error) error {
