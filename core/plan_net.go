@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sandlock/sandlock/core/internal/handler"
+	"github.com/sandlock/sandlock/core/internal/bpf"
 	"github.com/sandlock/sandlock/core/internal/landlock"
 )
 
@@ -110,7 +110,7 @@ func (p *Policy) compileNetlink(n *netPlan, k Kernel) {
 		limit = min(limit, *p.MaxOpenFiles)
 	}
 	if (n.tcp || n.udp || n.icmp) && k.AddFDSend && k.ListenerProblem == "" && k.traces() && limit >= least {
-		n.netlink = limit - handler.NetlinkNumbers
+		n.netlink = limit - bpf.NetlinkNumbers
 	}
 }
 
@@ -152,7 +152,7 @@ func (n *netPlan) String() string {
 		lines = append(lines, "tcp binds by the supervisor")
 	}
 	if n.netlink != 0 {
-		lines = append(lines, fmt.Sprintf("netlink sockets, which know loopback alone, as descriptors %d to %d", n.netlink, n.netlink+handler.NetlinkNumbers-1))
+		lines = append(lines, fmt.Sprintf("netlink sockets, which know loopback alone, as descriptors %d to %d", n.netlink, n.netlink+bpf.NetlinkNumbers-1))
 	}
 	if text := n.reach.String(); text != "" {
 		lines = append(lines, text)

@@ -9,6 +9,7 @@ import (
 	"weak"
 
 	"github.com/sandlock/sandlock/core/internal/audit"
+	"github.com/sandlock/sandlock/core/internal/bpf"
 	"github.com/sandlock/sandlock/core/internal/handler"
 	"github.com/sandlock/sandlock/core/internal/notify"
 	"github.com/sandlock/sandlock/core/internal/sys"
@@ -154,7 +155,7 @@ func (s *Sandbox) newNetwork() *handler.Net {
 		h.Remap = handler.NewRemap(s.warden.PID())
 	}
 	if s.plan.net.netlink != 0 {
-		h.Netlink = handler.NewNetlink(s.plan.net.netlink)
+		h.Netlink = handler.NewNetlink(s.plan.net.netlink, bpf.NetlinkNumbers)
 	}
 	h.Permits = func(p handler.Protocol, to netip.AddrPort, tid uint32) bool {
 		return s.permits(netProtocol(p), to, tid)

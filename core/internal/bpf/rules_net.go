@@ -5,15 +5,15 @@ import "golang.org/x/sys/unix"
 // typeMask is SOCK_TYPE_MASK, linux/net.h: the rest of the type is flags.
 const typeMask = 0xf
 
-// netlinkNumbers is how many numbers of descriptors may be netlink sockets, see Spec.Netlink.
-const netlinkNumbers = 32
+// NetlinkNumbers is how many numbers of descriptors may be netlink sockets, see Spec.Netlink.
+const NetlinkNumbers = 32
 
 // netlinkRule: what names a descriptor that may be a netlink socket is for the listener.
 var netlinkRule = rule{name: "netlink socket", write: writeNetlink}
 
 func writeNetlink(c *compiler, pass label) {
 	c.load(low(0))
-	c.branch(pass, interval{c.spec.Netlink, c.spec.Netlink + netlinkNumbers - 1, c.ret(retNotify)})
+	c.branch(pass, interval{c.spec.Netlink, c.spec.Netlink + NetlinkNumbers - 1, c.ret(retNotify)})
 }
 
 // writeSocket: socket(2) and socketpair(2), whose arguments are alike ints.

@@ -22,16 +22,14 @@ import (
 // what was put there, and no call of the library: the other end has a name by which
 // recvmsg(2) finds nl_pid 0, the kernel's, at its place.
 type Netlink struct {
-	// From is the first number, of [NetlinkNumbers].
-	From uint32
+	// From is the first number, and Numbers is how many there are: so many sockets a sandbox
+	// has at most. The filter has the same.
+	From, Numbers uint32
 
 	mu      sync.Mutex // guards what follows
 	sockets map[uint64]*netlinkSocket
 	closed  bool
 }
-
-// NetlinkNumbers is how many sockets a sandbox has at most.
-const NetlinkNumbers = 32
 
 // netlinkSocket is one, by the inode of the sandbox's end.
 type netlinkSocket struct {
@@ -45,8 +43,8 @@ type netlinkSocket struct {
 const sizeofNetlink = 12
 
 // NewNetlink makes one.
-func NewNetlink(from uint32) *Netlink {
-	return &Netlink{From: from, sockets: map[uint64]*netlinkSocket{}}
+func NewNetlink(from, numbers uint32) *Netlink {
+	return &Netlink{From: from, Numbers: numbers, sockets: map[uint64]*netlinkSocket{}}
 }
 
 // Socket is the [notify.Handler] of socket(2) for AF_NETLINK and NETLINK_ROUTE.
@@ -98,11 +96,11 @@ func (n *Netlink) add(c *netCall, inode uint64, theirs int, s *netlinkSocket, fl
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.sweep()
-	if n.closed || len(n.sockets) >= NetlinkNumbers {
+	if n.closed || len(n.sockets) >= int(n.Numbers) {
 		sys.Close(s.peer)
 		return 0, unix.EMFILE
 	}
-	for number := n.From; number < n.From+NetlinkNumbers; number++ {
+	for number := n.From; number < n.From+n.Numbers; number++ {
 		path := fmt.Sprintf("/proc/%d/fd/%d", c.r.TID, number)
 		if err := unix.Faccessat(unix.AT_FDCWD, path, unix.F_OK, unix.AT_SYMLINK_NOFOLLOW); err == nil {
 			continue
@@ -161,7 +159,7 @@ func (h *Net) OfNumber(name string, rest notify.Handler) notify.Handler {
 		return 0, answered
 	})
 	return func(r *notify.Request) {
-		if fd := uint32(r.Data.Args[0]); rest == nil || fd-h.Netlink.From < NetlinkNumbers {
+		if fd := uint32(r.Data.Args[0]); rest == nil || fd-h.Netlink.From < h.Netlink.Numbers {
 			mine(r)
 		} else {
 			rest(r)
