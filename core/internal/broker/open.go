@@ -63,6 +63,8 @@ func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(
 		return err
 	}
 	defer p.close()
+	// Before the caller has it: with that it may end, and the run with it.
+	told := func(fd int) { b.observeOpen(&p, o.Flags); use(fd) }
 	switch {
 	case o.Flags&tmpfile != 0: // in the directory that the path leads to
 		if p.obj < 0 {
@@ -81,12 +83,8 @@ func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(
 				err = errChanged
 			}
 			return fd, err
-		}, use)
-		if err == nil {
-			b.observeOpen(&p, o.Flags)
-		} else {
-			id.blameOpen(c, err, &p, o.Flags)
-		}
+		}, told)
+		id.blameOpen(c, err, &p, o.Flags)
 		return err
 	case exclusive:
 		return unix.EEXIST
@@ -99,11 +97,8 @@ func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(
 	}
 	if o.Flags&notForReading == 0 {
 		if v := b.viewOf(&p.st); v != nil {
-			if err = b.show(id, c, &Sight{v, p.obj}, o.Flags, false, use); err == nil {
-				b.observeOpen(&p, o.Flags)
-			} else {
-				id.blameOpen(c, err, &p, o.Flags)
-			}
+			err = b.show(id, c, &Sight{v, p.obj}, o.Flags, false, told)
+			id.blameOpen(c, err, &p, o.Flags)
 			return err
 		}
 	}
@@ -132,28 +127,24 @@ func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(
 	reopen := func() (int, error) { return unix.Open(self(p.obj), flags, o.Mode) }
 	switch {
 	case !patient:
-		err = give(id.quick.do, c, reopen, use)
+		err = give(id.quick.do, c, reopen, told)
 	case p.kind() == unix.S_IFIFO && flags&unix.O_ACCMODE == unix.O_WRONLY:
 		// Readers that wait must not keep a writer from them, however many they are.
-		if err = give(id.quick.do, c, func() (int, error) { return openWaited(self(p.obj), flags) }, use); err != unix.ENXIO {
+		if err = give(id.quick.do, c, func() (int, error) { return openWaited(self(p.obj), flags) }, told); err != unix.ENXIO {
 			break
 		}
 		fallthrough
 	default:
-		err = b.openPatiently(id, c, &p, flags, o.Mode, use)
+		err = b.openPatiently(id, c, &p, flags, o.Mode, told)
 	}
 	if (err == unix.EACCES || err == unix.EPERM) && id.base && id.ownProc(c, &p, flags) {
 		var fd int
 		if fd, err = reopen(); err == nil {
 			defer unix.Close(fd)
-			err = give(id.quick.do, c, func() (int, error) { return dup(fd) }, use)
+			err = give(id.quick.do, c, func() (int, error) { return dup(fd) }, told)
 		}
 	}
-	if err == nil {
-		b.observeOpen(&p, o.Flags)
-	} else {
-		id.blameOpen(c, err, &p, o.Flags)
-	}
+	id.blameOpen(c, err, &p, o.Flags)
 	return err
 }
 
