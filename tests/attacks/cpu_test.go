@@ -178,7 +178,8 @@ func TestMaxCPUAndPause(t *testing.T) {
 				t.Errorf("%s: %q, then %q", name, before, after)
 			}
 			if err := s.Resume(); err != nil {
-				t.Fatal(err)
+				r, end := s.Wait(time.Minute)
+				t.Fatalf("%s: %v: %+v, %v", name, err, r, end)
 			}
 			if r, err := s.Wait(time.Minute); err != nil || !r.Success() {
 				t.Errorf("%s: %+v, %v", name, r, err)

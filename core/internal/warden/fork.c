@@ -75,6 +75,13 @@ static void look(void)
 	}
 }
 
+static int at_least(u32 n) /* once the dead are not counted that nobody knows any more */
+{
+	if (count >= n)
+		look();
+	return count >= n;
+}
+
 /* ---- stops ------------------------------------------------------------------ */
 
 /* A stop uses up the interrupt that a freeze has queued: ptrace_stop() of kernel/signal.c,
@@ -188,9 +195,7 @@ static void admit(s32 tid)
 		refuse(tid, -ENOSYS);
 		return;
 	}
-	if (count >= limit)
-		look();
-	if (count >= limit) {
+	if (at_least(limit)) {
 		__atomic_fetch_or(&limits_met, LIMIT_PROCESSES, __ATOMIC_RELAXED);
 		refuse(tid, -EAGAIN);
 		return;
@@ -226,7 +231,7 @@ static void born_of_forking(s32 pid)
 static void first_stop(s32 tid)
 {
 	struct task *t = task_of(tid);
-	u32 ticket;
+	u32 ticket, others;
 
 	if (t && t->process == BORN) {
 		block(tid, t->blocked);
@@ -235,9 +240,14 @@ static void first_stop(s32 tid)
 		ticket = blocked(tid) >> TICKET_SHIFT;
 		add(tid);
 		block(tid, blocked_by[ticket]);
-		if (forking.tid && forking.ticket == ticket)
+		if (forking.tid && forking.ticket == ticket) {
 			forking.child = tid;
-		else if (count > most) /* its forker was killed before it could tell of it */
+			return;
+		}
+		/* Its forker was killed before it could tell of it, so that its place may have been
+		 * given away. */
+		others = forking.tid && !forking.child;
+		if (at_least(most + 1 - others))
 			sys2(__NR_kill, tid, SIGKILL);
 	}
 }
@@ -261,12 +271,8 @@ int fork_stopped(s32 tid, s32 status)
 	case PTRACE_EVENT_CLONE:
 		if (tid == forking.tid) {
 			/* Fails for one that was killed in its stop: then the child tells of itself. */
-			if (sys4(__NR_ptrace, PTRACE_GETEVENTMSG, tid, 0, &child) == 0) {
-				if ((s32)child != forking.child)
-					born_of_forking((s32)child);
-				if (count > most)
-					sys2(__NR_kill, (s32)child, SIGKILL); /* see below */
-			}
+			if (sys4(__NR_ptrace, PTRACE_GETEVENTMSG, tid, 0, &child) == 0 && (s32)child != forking.child)
+				born_of_forking((s32)child);
 			block(tid, blocked_by[forking.ticket]);
 			resume(PTRACE_CONT, tid);
 			next();
