@@ -117,10 +117,8 @@ static int killer_order(int events)
 		tree_hold(HOLD_HOST);
 		break;
 	case KILLER_CONT:
-		/* Before, as a command that ends at once then may end this task too. */
-		killer_say(order.type);
 		tree_release(HOLD_HOST);
-		return 0;
+		break;
 	case KILLER_MEMORY:
 		r = memory_restrict(order.value);
 		break;

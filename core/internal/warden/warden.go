@@ -349,6 +349,8 @@ func (w *Warden) command(kind uint32, value uint64) error {
 	}
 	for { // Close waits for this
 		switch said, err := w.killerSays(0); {
+		case (err != nil || said == killerDone) && kind == killerCont:
+			return nil // what goes on may end at once, and the killer with it before it answers
 		case err != nil || said == killerDone:
 			return ErrGone
 		case said == kind:
