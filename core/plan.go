@@ -42,6 +42,7 @@ type Plan struct {
 
 	net       netPlan
 	unix      unixSockets
+	makesUnix bool
 	unixAllow []string // paths
 	marksOpen bool     // a process may change the limits that marks are
 
@@ -109,6 +110,7 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 		maxOutput:     p.MaxOutput,
 		cores:         sortedSet(p.CPUCores),
 	}
+	plan.makesUnix = p.makesUnix(k)
 	plan.net = p.compileNet(plan.judgesUnix())
 	p.compileNetlink(&plan.net, k)
 	plan.maxProcesses, plan.maxMemory = copied(p.MaxProcesses), copied(p.MaxMemory)
@@ -140,6 +142,7 @@ func (p *Plan) grants(policy *Policy) landlock.Grants {
 		Unix:                  policy.UnixAllow,
 		Executable:            policy.FSExecutable,
 		ExecutableGiven:       policy.FSExecutable != nil,
+		WithoutSockets:        p.unix == unixPairs,
 		WithoutTruncate:       without(FSTruncate),
 		WithoutIoctlDev:       without(FSIoctlDev),
 		WithoutTCP:            without(NetTCP),
@@ -172,6 +175,9 @@ func (p *Plan) compileFilter(policy *Policy) error {
 		missing = slices.Concat(missing, handler.RestrictCalls, []string{"landlock_add_rule"})
 	}
 	p.trapped = append(p.trapped, p.unix.traps(!slices.Contains(missing, restrictSelf))...)
+	if p.makesUnix {
+		p.trapped = append(p.trapped, bindEvent)
+	}
 	if p.trapsListen = p.needsListen(); p.trapsListen {
 		p.trapped = append(p.trapped, "listen")
 	}

@@ -35,7 +35,7 @@ func swapTree(t *testing.T) string {
 func TestDeniedRaces(t *testing.T) {
 	n := rounds()
 	bothUsers(t, func(t *testing.T) {
-		for _, mode := range []string{"memory", "plain memory", "links", "absolute links", "exchange", "create", "truncate", "exec"} {
+		for _, mode := range []string{"memory", "plain memory", "links", "absolute links", "exchange", "create", "truncate", "bind", "exec"} {
 			dir := swapTree(t)
 			p := deniedTree(dir)
 			p.FSDenied = []string{filepath.Join(dir, "denied")}
@@ -74,6 +74,11 @@ func TestDeniedRaces(t *testing.T) {
 			outside(t, victim("swap"), "create", dir, fmt.Sprint(100_000))
 			_, err := os.Stat(filepath.Join(dir, "denied/new"))
 			return err == nil
+		})
+		won(t, "bind", func() bool {
+			outside(t, victim("swap"), "bind", dir, fmt.Sprint(1000))
+			made, err := filepath.Glob(filepath.Join(dir, "denied/socket-*"))
+			return err == nil && len(made) > 0
 		})
 	})
 }

@@ -175,9 +175,7 @@ func TestNamedSockets(t *testing.T) {
 			os.Remove(filepath.Join(target, "made")) // what bind(2) may have left where unlink(2) is denied
 			got := attempts(string(r.Stdout))
 			for way := range control {
-				if a, tried := got[way]; way == "bind" && strings.Contains(name, "denied") {
-					continue // which is not judged, docs/files.md
-				} else if !tried || a.result >= 0 {
+				if a, tried := got[way]; !tried || a.result >= 0 {
 					t.Errorf("%s: %s: %+v, tried %t", name, way, a, tried)
 				} else if strings.Contains(name, "writable") && a.errno != syscall.EACCES && a.errno != syscall.EBADF {
 					t.Errorf("%s: %s: %v", name, way, a.errno) // EBADF: there is no socket to begin with
@@ -277,6 +275,61 @@ func TestUnixSemantics(t *testing.T) {
 				if i >= len(got) || got[i] != line {
 					t.Errorf("%s: outside %q, inside %q", way, line, slices.Concat(got, make([]string, 100))[i])
 				}
+			}
+		}
+	})
+}
+
+// bind(2), where the library makes the sockets: what it answers and what the socket is then are
+// as outside, and none is made in what is denied.
+func TestBindOfNames(t *testing.T) {
+	bothUsers(t, func(t *testing.T) {
+		place := func() string {
+			dir := emptied(t, filepath.Join(t.TempDir(), "own"))
+			must(t, os.Mkdir(filepath.Join(dir, "denied"), 0o755))
+			return dir
+		}
+		dir := place()
+		want := outside(t, victim("bind"), dir)
+		if control := attempts(outside(t, victim("bind"), place(), "denied")); len(control) < 25 || control["stream"].result != 0 || control["by-a-descriptor"].result != 0 {
+			t.Errorf("control: %+v", control)
+		}
+		later := func(_ *core.Event, c *core.Context) core.Verdict {
+			if err := c.DenyPath(filepath.Join(dir, "denied")); err != nil {
+				t.Error(err)
+			}
+			return core.Allow
+		}
+		for name, edit := range map[string]func(p *core.Policy){
+			"alone":  func(p *core.Policy) { p.FSDenied = []string{filepath.Join(dir, "denied")} },
+			"a rule": func(p *core.Policy) { p.FSDenied, p.NetAllow = []string{filepath.Join(dir, "denied")}, []string{"*"} },
+			"ports": func(p *core.Policy) {
+				p.FSDenied, p.NetDenyBind = []string{filepath.Join(dir, "denied")}, []string{"22"}
+			},
+			"later": func(p *core.Policy) { p.PolicyFn = later },
+			"recorded": func(p *core.Policy) {
+				p.FSDenied, p.RecordDenials, p.MaxProcesses = []string{filepath.Join(dir, "denied")}, true, nil
+			},
+		} {
+			p := policy()
+			p.FSReadable, p.FSWritable = append(p.FSReadable, "/proc"), []string{filepath.Dir(dir)}
+			edit(p)
+			emptied(t, dir)
+			must(t, os.Mkdir(filepath.Join(dir, "denied"), 0o755))
+			got := strings.Split(string(inside(t, p, victim("bind"), dir).Stdout), "\n")
+			for i, line := range strings.Split(want, "\n") {
+				if i >= len(got) || got[i] != line {
+					t.Errorf("%s: outside %q, inside %q", name, line, slices.Concat(got, make([]string, 100))[i])
+				}
+			}
+			r := inside(t, p, victim("bind"), dir, "denied")
+			for way, a := range attempts(string(r.Stdout)) {
+				if a.result >= 0 {
+					t.Errorf("%s, denied: %s: %+v", name, way, a)
+				}
+			}
+			if made, err := os.ReadDir(filepath.Join(dir, "denied")); err != nil || len(made) > 0 {
+				t.Errorf("%s: made: %v, %v", name, made, err)
 			}
 		}
 	})

@@ -5,7 +5,9 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 static char path[64]; /* shared by the threads */
 static volatile int over;
@@ -69,6 +71,20 @@ static void rounds(int n, const char *name, int flags)
 		look(name, flags);
 }
 
+/* Makes a socket at PATH-N, and removes it where it may be. */
+static void make(const char *what, int i)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	char there[64];
+
+	snprintf(a.sun_path, sizeof a.sun_path, "%s-%d", what, i);
+	bind(fd, (void *)&a, sizeof a) == 0 ? done++ : refused++;
+	snprintf(there, sizeof there, "open/socket-%d", i);
+	unlink(there);
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	char exe[4096] = "";
@@ -118,6 +134,11 @@ int main(int argc, char **argv)
 			truncate("way/secret", 6) == 0 ? done++ : refused++;
 			chmod("way/secret", 0755) == 0 ? done++ : refused++;
 		}
+	} else if (!strcmp(mode, "bind")) {
+		links();
+		pid = swapper(links);
+		for (int i = 0; i < n || (i < 100 * n && done == 0); i++)
+			make("way/socket", i);
 	} else if (!strcmp(mode, "exec")) {
 		char *two[] = { "open///prog", "denied/prog" };
 		char *args[] = { "prog", "which", NULL };

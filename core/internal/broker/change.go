@@ -13,6 +13,12 @@ type Name struct {
 
 // names finds the names, and has act called with them on a confined thread.
 func (b *Broker) names(c *Caller, d *Denials, names []Name, act func(p []place) error) error {
+	b.naming.RLock()
+	defer b.naming.RUnlock()
+	return b.namesAlone(c, d, names, act)
+}
+
+func (b *Broker) namesAlone(c *Caller, d *Denials, names []Name, act func(p []place) error) error {
 	id, err := b.identity(c)
 	if err != nil {
 		return err

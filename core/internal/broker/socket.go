@@ -29,5 +29,40 @@ func (b *Broker) Socket(c *Caller, d *Denials, path string, use func(path string
 	return b.As(c, func() error { return use(self(p.obj)) })
 }
 
+// Bind has use called with a path at which a socket may be made, on a thread that makes it
+// as the caller would. That path is the caller's own, as it becomes the name of the socket,
+// unix(7): so the kernel follows it again, and meanwhile nobody in the sandbox may change a
+// name on the way. Only where a link of /proc has led to the directory it is another, as
+// those lead elsewhere here.
+func (b *Broker) Bind(c *Caller, d *Denials, path string, use func(path string) error) error {
+	b.naming.Lock()
+	defer b.naming.Unlock()
+	cwd := -1
+	if path != "" && path[0] != '/' {
+		var err error
+		if cwd, err = c.dir(unix.AT_FDCWD); err != nil {
+			return err
+		}
+		defer unix.Close(cwd)
+	}
+	return b.namesAlone(c, d, []Name{{unix.AT_FDCWD, path}}, func(places []place) error {
+		p := &places[0]
+		switch {
+		case p.dir < 0, p.obj >= 0, p.name == ".", p.name == "..":
+			return unix.EADDRINUSE
+		case p.slash:
+			return unix.ENOENT
+		case p.door:
+			return use(self(p.dir) + "/" + p.name)
+		case cwd >= 0:
+			if err := unix.Fchdir(cwd); err != nil {
+				return err
+			}
+			defer unix.Chdir("/")
+		}
+		return use(path)
+	})
+}
+
 // As has f called on a thread with the caller's credentials.
 func (b *Broker) As(c *Caller, f func() error) error { return b.act(c, f) }

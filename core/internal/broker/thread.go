@@ -44,6 +44,9 @@ type Broker struct {
 	status Credentials // of base
 	err    error
 
+	// naming is held while names are made, removed or changed, and by Bind alone.
+	naming sync.RWMutex
+
 	mu     sync.Mutex // guards what follows
 	others map[Credentials]*identity
 	waits  map[*wait]bool

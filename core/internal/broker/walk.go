@@ -28,6 +28,7 @@ type place struct {
 	obj   int    // O_PATH and O_NOFOLLOW of the object, unless nothing is there
 	st    unix.Statx_t
 	slash bool // a slash follows the name
+	door  bool // a link of /proc that is no name was passed on the way
 }
 
 func (p *place) close() {
@@ -63,6 +64,7 @@ type walker struct {
 	rootFD int
 	rootSt unix.Statx_t
 	links  int
+	door   bool
 }
 
 const (
@@ -100,6 +102,7 @@ func (w *walker) walk(dirfd int, path string) (p place, err error) {
 		if err == errUnknown {
 			err = unix.EACCES
 		}
+		p.door = w.door
 	}()
 	switch {
 	case path == "":
@@ -435,6 +438,7 @@ func (w *walker) followLink(dir int, dirSt *unix.Statx_t, name string, link int,
 			return "", -1, err
 		}
 		if fs.Type == unix.PROC_SUPER_MAGIC {
+			w.door = true
 			return w.followProc(dir, dirSt, name, link)
 		}
 	}

@@ -13,11 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Bind is the [notify.Handler] of bind(2). Landlock denies the sandbox every bind of TCP.
+// Bind is the [notify.Handler] of bind(2). Landlock denies the sandbox every bind of TCP, or
+// where it is made for the sake of names, those of other ports.
 // Other sockets may be bound to whatever they like: that of UDP reaches nobody.
 func (h *Net) Bind() notify.Handler { return h.handle("bind", h.bind) }
 
 func (h *Net) bind(c *netCall) (int64, unix.Errno) {
+	if h.MakesOnly && !h.Denials.Any() {
+		return 0, c.letGoOn()
+	}
 	if errno := c.open(); errno != 0 {
 		return 0, errno
 	}
@@ -49,9 +53,12 @@ func (h *Net) bind(c *netCall) (int64, unix.Errno) {
 	return 0, errnoOrNone(sys.Bind(c.fd, b))
 }
 
-// bindUnix leaves the making of a named socket to the kernel, which can bind no TCP socket
-// then, whatever stands in the descriptor's place.
+// bindUnix leaves the making of a named socket to the kernel where no name is denied, which
+// can bind no TCP socket then, whatever stands in the descriptor's place.
 func (h *Net) bindUnix(c *netCall) unix.Errno {
+	if h.Makes {
+		return h.makeUnix(c)
+	}
 	if h.ExposedBind {
 		own, errno := c.keepsSocket()
 		if errno != 0 {

@@ -69,6 +69,9 @@ type Net struct {
 	Netlink *Netlink
 	// Named: named unix sockets are judged.
 	Named bool
+	// Makes: a path at which one is made may be denied. MakesOnly: bind(2) is made for the
+	// caller for no other reason, and by the kernel while nothing is denied.
+	Makes, MakesOnly bool
 	// Broker and Denials say which may be reached, and reach them with the caller's
 	// credentials.
 	Broker  *broker.Broker

@@ -138,6 +138,34 @@ func (h *Net) reachUnix(c *netCall, b []byte, use func(raw []byte) error) unix.E
 	}))
 }
 
+// makeUnix binds to an abstract name or a path, or to an abstract name of the kernel's choice.
+func (h *Net) makeUnix(c *netCall) unix.Errno {
+	b, errno := c.readAddress(c.r.Data.Args[1], int32(c.r.Data.Args[2]))
+	if errno != 0 {
+		return errno
+	}
+	caller, errno := c.asBroker()
+	switch {
+	case errno != 0:
+		return errno
+	case len(b) < sunPath || len(b) > unix.SizeofSockaddrUnix || b[0] != unix.AF_UNIX || b[1] != 0:
+		return unix.EINVAL
+	case len(b) == sunPath || b[sunPath] == 0:
+		return errnoOrNone(h.Broker.As(caller, func() error { return sys.Bind(c.fd, b) }))
+	}
+	path, _, _ := bytes.Cut(b[sunPath:], []byte{0})
+	return errnoOrNone(h.Broker.Bind(caller, h.Denials, string(path), func(path string) error {
+		raw := append([]byte{unix.AF_UNIX, 0}, path...)
+		if len(raw) > unix.SizeofSockaddrUnix {
+			return unix.ENAMETOOLONG
+		}
+		if len(raw) < unix.SizeofSockaddrUnix {
+			raw = append(raw, 0)
+		}
+		return sys.Bind(c.fd, raw)
+	}))
+}
+
 // asBroker returns who makes the call.
 func (c *netCall) asBroker() (*broker.Caller, unix.Errno) {
 	t, err := broker.ReadTask(statusOf(c.r.TID))

@@ -31,7 +31,8 @@ type Grants struct {
 	Executable      []string
 	ExecutableGiven bool
 
-	Unix []string // where named unix sockets may be reached, beside Writable
+	Unix           []string // where named unix sockets may be reached, beside Writable
+	WithoutSockets bool     // none may be made beneath Writable
 
 	Connect, Bind       []PortRange
 	ConnectAny, BindAny bool // the right is not handled at all
@@ -104,6 +105,9 @@ func Compile(g Grants, abi int) Spec {
 	if !g.ExecutableGiven {
 		read |= ll.AccessFSExecute
 		write |= ll.AccessFSExecute
+	}
+	if g.WithoutSockets {
+		write &^= ll.AccessFSMakeSock
 	}
 	s.addPaths("fs_readable", g.Readable, read)
 	s.addPaths("fs_writable", g.Writable, write)
