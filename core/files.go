@@ -29,6 +29,22 @@ func (p *Policy) mayDenyLater(k Kernel) bool {
 	return p.PolicyFn != nil && p.PolicyEvents == nil && !p.argvOpen() && k.WaitKillableRecv && k.traces()
 }
 
+// guardsProc reports whether opens for reading go by way of the library, since a grant has
+// /proc, where other processes and the machine tell of themselves: Landlock grants a directory
+// with all beneath it, and no entry of a process is there when the rules are made. Not so
+// where somebody is to restrict itself with Landlock, as a sandbox in the sandbox, whose calls
+// can't be carried out for it: who wants that names it in extra_allow_syscalls. open: it would
+// be, where it could.
+func (p *Policy) guardsProc(k Kernel) (guards, open bool) {
+	if !p.mayRead(procDirectory) {
+		return false, false
+	}
+	guards = k.WaitKillableRecv && k.ListenerProblem == "" && k.traces() && !slices.Contains(p.ExtraAllowSyscalls, restrictSelf)
+	return guards, !guards
+}
+
+const procDirectory = "/proc"
+
 // checkFiles refuses what a denial can't be kept together with.
 func (p *Policy) checkFiles(f *faults) {
 	if !p.judgesFiles() {
@@ -75,7 +91,11 @@ func (p *Plan) trappedFiles() []string {
 	case p.guardsAttributes:
 		all = handler.AttributeCalls()
 	}
-	if p.views != nil && !p.judgesFiles {
+	if p.guardsProc && !p.judgesFiles {
+		all = slices.Concat(all, []string{"open", "openat"}, handler.CredentialCalls)
+	} else if p.guardsProc {
+		all = slices.DeleteFunc(all, func(name string) bool { return slices.Contains(handler.RestrictCalls, name) })
+	} else if p.views != nil && !p.judgesFiles {
 		all = slices.Concat(all, handler.ViewCalls(), []string{"landlock_restrict_self"}) // see handler.Files.Restrict
 	}
 	var names []string
@@ -91,15 +111,18 @@ func (p *Plan) trappedFiles() []string {
 // memory in another form. They are of Linux 6.13, so callers fall back.
 var missingAttributes = []string{"setxattrat", "removexattrat"}
 
-// missingFiles answer ENOSYS where the supervisor judges files. The flags of openat2 lie in
-// memory, and callers fall back to openat. A task that has restricted itself further could
+// missingOpens answer ENOSYS where opens are carried out, and missingFiles where the supervisor
+// judges files. The flags of openat2 lie in memory, and callers fall back to openat. A task that has restricted itself further could
 // have the supervisor do what it may not: so where it does that from the start none can, and
 // programs do without, as on a kernel that has no Landlock; see [handler.Files.Restrict].
-var missingFiles = append([]string{"openat2"}, missingAttributes...)
+var (
+	missingOpens = []string{"openat2"}
+	missingFiles = slices.Concat(missingOpens, missingAttributes)
+)
 
 // startFiles makes what the calls that take a path are carried out with.
 func (s *Sandbox) startFiles(observe func(Access), visible visible) error {
-	if !s.plan.judgesFiles && !s.plan.guardsAttributes && s.plan.views == nil && !s.plan.judgesUnix() && !s.plan.usesSockets() {
+	if !s.plan.judgesFiles && !s.plan.guardsAttributes && !s.plan.guardsProc && s.plan.views == nil && !s.plan.judgesUnix() && !s.plan.usesSockets() {
 		return nil
 	}
 	s.denials = broker.NewDenials()
@@ -125,7 +148,7 @@ func (s *Sandbox) startFiles(observe func(Access), visible visible) error {
 	if err == nil && s.plan.judgesUnix() {
 		s.broker.Sockets, err = s.plan.openSockets()
 	}
-	if err == nil && s.plan.needsFiles {
+	if err == nil && (s.plan.needsFiles || s.plan.guardsProc) {
 		err = s.broker.Ready()
 	}
 	var path *broker.GrantError
@@ -160,7 +183,7 @@ func (s *Sandbox) fileHandlers(hs map[int32]notify.Handler) {
 	if len(names) == 0 {
 		return
 	}
-	s.files = &handler.Files{Audit: s.refused, Record: s.plan.recordDenials, Broker: s.broker, Denials: s.denials, Timeout: s.verdicts.tick(), Log: s.logf, Watched: s.plan.judgesFiles}
+	s.files = &handler.Files{Audit: s.refused, Record: s.plan.recordDenials, Broker: s.broker, Denials: s.denials, Timeout: s.verdicts.tick(), Log: s.logf, Watched: s.plan.judgesFiles || s.plan.guardsProc, Proc: s.plan.guardsProc}
 	if s.plan.judges(fileEvent) {
 		s.files.Judge = s.judgeOpen
 	}
@@ -168,7 +191,7 @@ func (s *Sandbox) fileHandlers(hs map[int32]notify.Handler) {
 		nr, _ := bpf.Number(bpf.NativeArch(), name)
 		hs[int32(nr)] = s.files.Handler(name)
 		switch {
-		case !s.plan.judgesFiles && slices.Contains(handler.ViewCalls(), name):
+		case !s.plan.judgesFiles && !s.plan.guardsProc && slices.Contains(handler.ViewCalls(), name):
 			hs[int32(nr)] = s.files.View(name)
 		case slices.Contains(handler.RestrictCalls, name):
 			hs[int32(nr)] = s.files.Restrict

@@ -23,8 +23,10 @@ type Plan struct {
 	traps            bool     // there are any
 	trapsListen      bool     // listen is one of them
 	judgesFiles      bool     // calls that take a path are among them
-	guardsAttributes bool     // calls that change attributes are among them
 	needsFiles       bool     // … from the start, and not only if a path is denied later
+	guardsProc       bool     // opens for reading are among them, for the sake of /proc
+	procOpen         bool     // … or would be, if that could be
+	guardsAttributes bool     // calls that change attributes are among them
 	fsDenied         []string // paths
 	fsExecutable     bool     // fs_executable says what may be executed
 	deniedSyscalls   []string // extra_deny_syscalls
@@ -122,6 +124,7 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 	plan.needsFiles, plan.fsDenied, plan.fsExecutable = p.judgesFiles(), slices.Clone(p.FSDenied), p.FSExecutable != nil
 	plan.judgesFiles = plan.needsFiles || p.mayDenyLater(k)
 	plan.guardsAttributes = p.guardsAttributes(k)
+	plan.guardsProc, plan.procOpen = p.guardsProc(k)
 	plan.views, plan.unseen = p.views(k)
 	plan.setGPUs(p.GPUDevices)
 	plan.confine, plan.unconfinable = p.confineSpec(), p.unconfinable()
@@ -162,8 +165,12 @@ func (p *Plan) compileFilter(policy *Policy) error {
 	var missing []string
 	p.trapped = append(p.trapped, p.trappedFiles()...)
 	switch {
-	case p.needsFiles:
+	case p.needsFiles, p.judgesFiles && p.guardsProc:
 		missing = slices.Concat(missingFiles, handler.RestrictCalls, []string{"landlock_add_rule"})
+	case p.guardsProc && p.guardsAttributes:
+		missing = slices.Concat(missingOpens, missingAttributes, handler.RestrictCalls, []string{"landlock_add_rule"})
+	case p.guardsProc:
+		missing = slices.Concat(missingOpens, handler.RestrictCalls, []string{"landlock_add_rule"})
 	case p.judgesFiles:
 		missing = missingFiles
 	case p.guardsAttributes:
@@ -205,7 +212,7 @@ func (p *Plan) compileFilter(policy *Policy) error {
 		Netlink:    p.net.netlink,
 		UnixPairs:  p.unix == unixPairs,
 		OwnFiles:   p.judgesUnix() || p.net.onBehalf && p.exposed() || p.net.bindOnBehalf && !p.landlock.JudgesBind(),
-		TrapReads:  !p.judgesFiles,
+		TrapOpens:  p.trapsOpens(),
 		KeepMarks:  p.net.onBehalf && p.policyFn != nil,
 		CountTasks: p.maxProcesses != nil,
 	})
@@ -216,6 +223,16 @@ func (p *Plan) compileFilter(policy *Policy) error {
 		p.filter, p.refusals, err = p.filter.Reporting()
 	}
 	return err
+}
+
+func (p *Plan) trapsOpens() bpf.OpenTrap {
+	switch {
+	case p.judgesFiles:
+		return bpf.AllOpens
+	case p.guardsProc:
+		return bpf.Reads
+	}
+	return bpf.PureReads
 }
 
 // usesSockets reports whether the supervisor takes sockets of the sandbox.

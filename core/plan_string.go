@@ -59,6 +59,11 @@ func (p *Plan) String() string {
 	for _, path := range p.fsDenied {
 		fmt.Fprintf(&b, "fs_denied %s\n", quote(path))
 	}
+	if p.guardsProc {
+		line("/proc", "of the sandbox's own processes, opened by the library")
+	} else if p.procOpen {
+		line("/proc", "of all: %s", p.procProblem())
+	}
 	if p.views != nil {
 		line("files of its own", "%v", p.views)
 	}
@@ -83,6 +88,14 @@ func (p *Plan) listenerProblem() string {
 	default:
 		return "Yama forbids ptrace(2)"
 	}
+}
+
+// procProblem is why [Policy.guardsProc] is false though /proc may be read.
+func (p *Plan) procProblem() string {
+	if p.kernel.WaitKillableRecv && p.kernel.ListenerProblem == "" && p.kernel.traces() {
+		return "extra_allow_syscalls has " + restrictSelf
+	}
+	return p.listenerProblem()
 }
 
 func shownLimit[T uint32 | uint64](limit *T, unit string) string {

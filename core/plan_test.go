@@ -124,6 +124,7 @@ func TestTrapped(t *testing.T) {
 	paths := slices.Sorted(slices.Values(append((&Plan{judgesFiles: true, needsFiles: true}).trappedFiles(), "execve", "execveat")))
 	later := slices.Sorted(slices.Values(append((&Plan{judgesFiles: true}).trappedFiles(), "execve", "execveat")))
 	views := slices.Sorted(slices.Values((&Plan{views: []string{"/file"}}).trappedFiles()))
+	guarded := slices.Sorted(slices.Values((&Plan{guardsProc: true}).trappedFiles()))
 	named := []string{"connect", restrictSelf, "sendmmsg", "sendmsg", "sendto", "setsockopt"}
 	for _, tt := range []struct {
 		name string
@@ -165,13 +166,18 @@ func TestTrapped(t *testing.T) {
 		}, nil},
 		{"a file of its own", func(p *Policy) { p.NumCPUs, p.FSReadable = ptr(uint32(1)), []string{"/sys/"} }, views},
 		{"one of memory", func(p *Policy) { p.MaxMemory, p.FSReadable = ptr(uint64(1<<30)), []string{"/proc/meminfo"} }, views},
-		{"no limit", func(p *Policy) { p.FSReadable = []string{"/"} }, nil},
+		{"/proc", func(p *Policy) { p.FSReadable = []string{"/"} }, guarded},
+		{"/proc, and a limit", func(p *Policy) { p.FSReadable, p.NumCPUs = []string{"/proc/"}, ptr(uint32(1)) }, guarded},
+		{"a file of /proc", func(p *Policy) { p.FSReadable = []string{"/proc/stat", "/proc/self"} }, nil},
+		{"/proc, and Landlock inside", func(p *Policy) {
+			p.FSReadable, p.ExtraAllowSyscalls = []string{"/"}, []string{"landlock_restrict_self"}
+		}, nil},
 		{"a name", func(p *Policy) { p.NetAllow = []string{"tcp://a.example:80"} }, slices.Sorted(slices.Values(append(slices.Clone(views), "connect", "listen", "setsockopt")))},
 		{"a file of its own, and opens judged", func(p *Policy) {
 			p.NumCPUs, p.FSReadable, p.FSDenied = ptr(uint32(1)), []string{"/sys/"}, []string{"/a"}
 		}, paths},
 		{"an address", func(p *Policy) { p.NetAllow = []string{"tcp://:80", "tcp://1.2.3.4"} }, []string{"connect", "listen", "setsockopt"}},
-		{"nothing to reach", func(p *Policy) { p.FSReadable = []string{"/"} }, nil},
+		{"nothing to reach", func(p *Policy) { p.FSReadable = []string{"/usr"} }, nil},
 		{"named sockets", func(p *Policy) { p.UnixAllow = []string{"/run/x"} }, named},
 		{"all named sockets", func(p *Policy) { p.UnixAllow = []string{"/run/x", "//"} }, nil},
 		{"all but some", func(p *Policy) { p.UnixAllow, p.FSDenied = []string{"/"}, []string{"/a"} }, slices.Sorted(slices.Values(slices.Concat(

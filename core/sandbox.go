@@ -211,6 +211,9 @@ func (p *Plan) launch(cmd Command, by collector) (_ *Sandbox, err error) {
 	if p.unseen != nil {
 		s.logf("%s: the machine's is seen, as opens can't be looked at here: %s", strings.Join(p.unseen, ", "), p.listenerProblem())
 	}
+	if p.procOpen {
+		s.logf("/proc: what it tells of other processes and of the machine can be read: %s", p.procProblem())
+	}
 	s.makeCgroup(spec)
 	s.startHearing(spec)
 	s.started = time.Now()

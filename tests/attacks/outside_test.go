@@ -29,9 +29,15 @@ func startBystander(t *testing.T) *bystander {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runtime.LockOSThread() // Pdeathsig is about the thread
-	defer runtime.UnlockOSThread()
-	if err := cmd.Start(); err != nil {
+	started, over := make(chan error), make(chan struct{})
+	go func() { // Pdeathsig is about the thread, and those of a run end with it
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		started <- cmd.Start()
+		<-over
+	}()
+	t.Cleanup(func() { close(over) })
+	if err := <-started; err != nil {
 		t.Fatal(err)
 	}
 	b := &bystander{cmd, bufio.NewReader(pipe)}

@@ -42,6 +42,7 @@ func views(t *testing.T) []view {
 	resolvePinned(t)
 	named := policy()
 	named.FSReadable = append(named.FSReadable, "/etc", "/proc", "/dev/fd")
+	named.ExtraAllowSyscalls = []string{"landlock_restrict_self"} // so that /proc has no opens trapped
 	named.NetAllow, named.NetAllowPrivateNames = []string{"tcp://" + pinned + ":80"}, true
 	denied := deniedWith(named, t)
 	later := *named
@@ -49,14 +50,17 @@ func views(t *testing.T) []view {
 	judged := later
 	judged.PolicyEvents = []string{"openat"}
 	memory := policy()
-	memory.FSReadable = append(memory.FSReadable, "/proc", "/dev/fd")
+	memory.FSReadable, memory.ExtraAllowSyscalls = append(memory.FSReadable, "/proc", "/dev/fd"), named.ExtraAllowSyscalls
 	limit := uint64(96 << 20)
 	memory.MaxMemory = &limit
+	guardedNamed, guardedMemory := *named, *memory
+	guardedNamed.ExtraAllowSyscalls, guardedMemory.ExtraAllowSyscalls = nil, nil
 	const total = "MemTotal:          98304 kB"
 	return []view{
 		{"hosts", "/etc/hosts", pinned, named}, {"meminfo", "/proc/meminfo", total, memory},
 		{"denied elsewhere", "/etc/hosts", pinned, denied}, {"denied later", "/etc/hosts", pinned, &later}, {"opens judged", "/etc/hosts", pinned, &judged},
 		{"meminfo, denied elsewhere", "/proc/meminfo", total, deniedWith(memory, t)},
+		{"/proc guarded", "/etc/hosts", pinned, &guardedNamed}, {"meminfo, /proc guarded", "/proc/meminfo", total, &guardedMemory},
 	}
 }
 

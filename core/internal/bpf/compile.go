@@ -21,7 +21,7 @@ type Spec struct {
 	Deny       []string // names and groups that are denied beside the table (EPERM)
 	Allow      []string // names and groups that are allowed beside the table
 	Trap       []string // syscalls that the listener answers (SECCOMP_RET_USER_NOTIF) where the program would allow them
-	TrapReads  bool     // of open and openat in Trap those alone that read, and make, empty and list nothing
+	TrapOpens  OpenTrap // which of open and openat in Trap
 	SealMemfd  bool     // memfd_create makes no file that could be executed
 	Missing    []string // syscalls that answer ENOSYS where the program would allow or trap them
 	InetStream bool     // TCP sockets may be created: some TCP rule exists
@@ -141,8 +141,8 @@ func (c *compiler) action(r *row) label {
 	switch {
 	case c.trap[r.name]:
 		pass = c.ret(retNotify)
-		if flags, ok := opens[r.name]; ok && c.spec.TrapReads {
-			pass = c.rule(opensOnly(flags), pass)
+		if flags, ok := opens[r.name]; ok && c.spec.TrapOpens != AllOpens {
+			pass = c.rule(c.spec.TrapOpens.rule(flags), pass)
 		}
 	case c.spec.CountTasks && slices.Contains(forks, r.name):
 		pass = c.ret(retTrace)

@@ -47,7 +47,7 @@ func randomSpec(random *rand.Rand, a Arch) Spec {
 		return names
 	}
 	spec := Spec{Arch: a, SealMemfd: random.IntN(2) == 0, InetStream: random.IntN(2) == 0, CountTasks: random.IntN(2) == 0,
-		InetUDP: random.IntN(2) == 0, InetPing: random.IntN(2) == 0, OwnFiles: random.IntN(2) == 0, KeepMarks: random.IntN(2) == 0, UnixPairs: random.IntN(2) == 0, TrapReads: random.IntN(2) == 0}
+		InetUDP: random.IntN(2) == 0, InetPing: random.IntN(2) == 0, OwnFiles: random.IntN(2) == 0, KeepMarks: random.IntN(2) == 0, UnixPairs: random.IntN(2) == 0, TrapOpens: OpenTrap(random.IntN(3))}
 	if random.IntN(2) == 0 {
 		spec.Netlink = 992
 	}

@@ -48,7 +48,7 @@ func naive(spec Spec, c call) uint32 {
 			uint32(c.args[1]) == 6 && uint32(c.args[2]) == 30 || whole) {
 		pass = nNotify
 	}
-	if spec.TrapReads && pass == nNotify && (found.name == "open" || found.name == "openat") {
+	if spec.TrapOpens == PureReads && pass == nNotify && (found.name == "open" || found.name == "openat") {
 		flags := uint32(c.args[map[string]int{"open": 1, "openat": 2}[found.name]])
 		directory := uint32(0x10000)
 		if spec.Arch == ARM64 {
@@ -57,6 +57,10 @@ func naive(spec Spec, c call) uint32 {
 		if flags&(3|0x40|0x200|0x200000|0x400000|directory) != 0 {
 			pass = nAllow
 		}
+	}
+	if spec.TrapOpens == Reads && pass == nNotify && (found.name == "open" || found.name == "openat") &&
+		uint32(c.args[map[string]int{"open": 1, "openat": 2}[found.name]])&(3|0x200000) != 0 {
+		pass = nAllow
 	}
 	netlink := spec.Netlink != 0 && uint32(c.args[0]) >= spec.Netlink && uint32(c.args[0]) <= spec.Netlink+31
 	if netlink && !whole && slices.Contains([]string{"bind", "getsockname", "sendto", "sendmsg"}, found.name) {

@@ -22,7 +22,8 @@ func specs(a Arch) []Spec {
 		{Arch: a, Netlink: 992, InetStream: true, Trap: []string{"bind"}},
 		{Arch: a, Trap: []string{"execve", "execveat", "listen"}, InetStream: true},
 		{Arch: a, Allow: []string{"sysv_ipc", "debug", "sched_setaffinity", "syslog"}, Trap: []string{"ptrace", "socket", "clone3"}},
-		{Arch: a, Trap: []string{"open", "openat", "openat2"}, TrapReads: true},
+		{Arch: a, Trap: []string{"open", "openat", "openat2"}, TrapOpens: PureReads},
+		{Arch: a, Trap: []string{"open", "openat"}, TrapOpens: Reads},
 		{Arch: a, Deny: []string{"socket", "openat", "sysv_ipc", "ioctl"}, Trap: []string{"openat", "sendto"}, Missing: []string{"openat2", "clone3", "openat"}},
 	}
 }

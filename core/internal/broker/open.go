@@ -30,8 +30,8 @@ const (
 
 var errChanged = errors.New("the object has changed meanwhile")
 
-// Open opens what a caller wants, and gives it the descriptor: on a confined thread, and
-// valid during the call of use. The error is the errno of the call.
+// Open opens what a caller wants, and has use give it the descriptor, on a confined thread, and
+// close it. The error is the errno of the call.
 func (b *Broker) Open(c *Caller, d *Denials, o Open, use func(fd int)) error {
 	o.Flags &= openFlags
 	if o.Flags&tmpfile != 0 && o.Flags&unix.O_CREAT != 0 {
@@ -148,7 +148,7 @@ func (b *Broker) openOnce(id *identity, c *Caller, d *Denials, o Open, use func(
 	return err
 }
 
-// give has open called, and use with what it returns, on a confined thread.
+// give has open called, and use with what it returns, on a confined thread. use closes that.
 func give(do func(func()) error, c *Caller, open func() (int, error), use func(int)) (err error) {
 	if broken := do(func() {
 		if !c.Valid() {
@@ -162,7 +162,6 @@ func give(do func(func()) error, c *Caller, open func() (int, error), use func(i
 		}
 		sys.Opened(fd)
 		use(fd)
-		sys.Close(fd)
 	}); broken != nil {
 		return unix.EPERM
 	}

@@ -105,7 +105,14 @@ var ErrNotQuick = errors.New("an open that takes the long way")
 // link then.
 func (b *Broker) OpenQuickly(d *Denials, dir int, path string, flags int) (fd int, err error) {
 	l := look{denied: d.now.Load(), dir: dir, path: path, follow: flags&unix.O_NOFOLLOW == 0}
-	switch err := l.along(); {
+	resolve := uint64(unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS)
+	if l.atOnce() {
+		resolve = unix.RESOLVE_NO_MAGICLINKS
+	} else {
+		flags &^= unix.O_NOFOLLOW
+		err = l.along()
+	}
+	switch {
 	case err == unix.ENOENT && b.absent(path) == nil:
 		return -1, err
 	case err != nil, b.viewOf(&l.st) != nil:
@@ -117,8 +124,8 @@ func (b *Broker) OpenQuickly(d *Denials, dir int, path string, flags int) (fd in
 	}
 	how := unix.OpenHow{
 		// O_NONBLOCK, as a FIFO may stand there by now.
-		Flags:   uint64(flags&^unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NOCTTY | unix.O_NONBLOCK),
-		Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+		Flags:   uint64(flags | unix.O_CLOEXEC | unix.O_NOCTTY | unix.O_NONBLOCK),
+		Resolve: resolve,
 	}
 	if fd, err = retryFD(func() (int, error) { return unix.Openat2(l.dir, l.path, &how) }); err != nil {
 		return -1, ErrNotQuick
@@ -157,6 +164,21 @@ const (
 	maxQuickLinks = 8
 	maxQuickClimb = 16
 )
+
+// atOnce leaves the look at the end of the path where nothing is denied: then nothing has to
+// be looked at on the way, and the kernel may follow links. It leads nowhere else than the
+// caller's own but by a link of /proc, to what is of /proc again, or to nothing, or by one that
+// an open does not follow then.
+func (l *look) atOnce() bool {
+	if !l.denied.empty() || l.path == "" || l.path[0] != '/' && l.dir < 0 {
+		return false
+	}
+	flags := unix.AT_STATX_DONT_SYNC
+	if !l.follow {
+		flags |= unix.AT_SYMLINK_NOFOLLOW
+	}
+	return sys.Retry(func() error { return unix.Statx(l.dir, l.path, flags, wantStatx, &l.st) }) == nil
+}
 
 // along leaves the look at the end of the path. What is denied is ErrNotQuick as well: who
 // refuses it says so.

@@ -28,6 +28,8 @@ type Files struct {
 	Audit audit.Log
 	// Record: every call is carried out, so that it is told of what the kernel would refuse.
 	Record bool
+	// Proc: opens are carried out whether anything is denied or not, for the sake of /proc.
+	Proc bool
 	// Watched: CredentialCalls are trapped, and come to Change.
 	Watched bool
 
@@ -105,7 +107,7 @@ func (f *Files) Handler(name string) notify.Handler {
 	views = views && len(f.Broker.Views) > 0
 	view := f.View(name)
 	quick := (name == "open" || name == "openat") && f.Broker.Observe == nil
-	always := judged || attributes && f.Broker.Writable != nil || f.Broker.Observe != nil || f.Record
+	always := judged || f.Proc && openCalls[name] && name != "creat" || attributes && f.Broker.Writable != nil || f.Broker.Observe != nil || f.Record
 	return func(r *notify.Request) {
 		switch {
 		case always || f.Denials.Any():

@@ -65,6 +65,24 @@ func (r *Request) ContinueClaimed() {
 // descriptor: a copy of fd, which stays the caller's. When that fails, as with a table that
 // is full, the call fails, with the same errno.
 func (r *Request) AddFDClaimed(fd int, closeOnExec bool) {
+	r.adding(func() error { return sys.AddFD(r.l.fd, r.ID, fd, flagsOf(closeOnExec)) })
+}
+
+// MoveFDClaimed does the same, and closes fd before the caller goes on.
+func (r *Request) MoveFDClaimed(fd int, closeOnExec bool) {
+	number := -1
+	r.adding(func() (err error) {
+		number, err = sys.AddFDAlone(r.l.fd, r.ID, fd, flagsOf(closeOnExec))
+		return err
+	})
+	sys.Close(fd)
+	if number >= 0 {
+		r.AnswerClaimed(int64(number), 0)
+	}
+}
+
+// adding calls add, and has the call of the request fail if that fails.
+func (r *Request) adding(add func() error) {
 	r.l.mu.Lock()
 	if r.l.closed {
 		r.l.mu.Unlock()
@@ -73,11 +91,7 @@ func (r *Request) AddFDClaimed(fd int, closeOnExec bool) {
 	// Not under the lock: the task may be slow to take it, and others are to be answered.
 	r.l.adding.Add(1)
 	r.l.mu.Unlock()
-	flags := uint32(0)
-	if closeOnExec {
-		flags = unix.O_CLOEXEC
-	}
-	err := sys.AddFD(r.l.fd, r.ID, fd, flags)
+	err := add()
 	r.l.adding.Done()
 	if err == nil || err == unix.ENOENT {
 		return // done, or the task is gone
@@ -85,6 +99,13 @@ func (r *Request) AddFDClaimed(fd int, closeOnExec bool) {
 	errno := unix.EPERM
 	errors.As(err, &errno)
 	r.AnswerClaimed(0, errno)
+}
+
+func flagsOf(closeOnExec bool) uint32 {
+	if closeOnExec {
+		return unix.O_CLOEXEC
+	}
+	return 0
 }
 
 // SetFD gives the caller a copy of fd, which stays the caller of SetFD's, under a number that
@@ -98,11 +119,7 @@ func (r *Request) SetFD(fd int, number uint32, closeOnExec bool) error {
 	r.l.adding.Add(1) // see AddFDClaimed
 	r.l.mu.Unlock()
 	defer r.l.adding.Done()
-	flags := uint32(0)
-	if closeOnExec {
-		flags = unix.O_CLOEXEC
-	}
-	return sys.SetFD(r.l.fd, r.ID, fd, number, flags)
+	return sys.SetFD(r.l.fd, r.ID, fd, number, flagsOf(closeOnExec))
 }
 
 // Valid reports whether the very thread that made the request still waits. What

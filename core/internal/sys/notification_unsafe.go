@@ -112,6 +112,21 @@ func AddFD(fd int, id uint64, src int, flags uint32) error {
 	return nil
 }
 
+// AddFDAlone puts a copy of the descriptor src into the caller's table, and returns the number.
+// The call still waits for its answer.
+func AddFDAlone(fd int, id uint64, src int, flags uint32) (number int, err error) {
+	arg := notificationFD{ID: id, SrcFD: uint32(src), NewFDFlags: flags}
+	err = Retry(func() error {
+		n, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), ioctlNotifAddFD, uintptr(unsafe.Pointer(&arg)))
+		if number = int(n); e != 0 {
+			number = -1
+			return e
+		}
+		return nil
+	})
+	return number, err
+}
+
 // SetFD puts a copy of the descriptor src into the caller's table, under a number, in the
 // place of what may be there (SECCOMP_ADDFD_FLAG_SETFD). EBADF: the caller's limit is lower.
 // The call still waits for its answer.
