@@ -55,7 +55,7 @@ def test_signals_of_its_keys(box: Sandbox) -> None:
             until(lambda: p.terminal.read(100), b"ready")
             p.terminal.write(key)
             assert p.wait().signal == sig
-    with box.popen(["bash", "-c", "trap 'stty size; exit 4' WINCH; echo ready; while :; do read -t 1000; done"], pty=True) as p:
+    with box.popen(["bash", "-c", "trap 'stty size; exit 4' WINCH; echo ready; while :; do read -t 0.2; done"], pty=True) as p:
         until(lambda: p.terminal.read(100), b"ready")
         p.terminal.size = (50, 132)
         until(lambda: p.terminal.read(100), b"50 132")

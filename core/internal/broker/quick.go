@@ -86,10 +86,21 @@ func (q *quick) close() {
 }
 
 // quickFlags are those of the opens that OpenQuickly is for.
-const quickFlags = unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_LARGEFILE | unix.O_NOCTTY
+const (
+	quickFlags = unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_LARGEFILE | unix.O_NOCTTY
+	writeFlags = unix.O_ACCMODE | unix.O_APPEND | unix.O_CREAT | unix.O_TRUNC
+)
 
 // IsQuick reports whether OpenQuickly is for an open with these flags.
-func IsQuick(flags int) bool { return flags&^quickFlags == 0 }
+func IsQuick(flags int) bool {
+	switch flags & unix.O_ACCMODE {
+	case unix.O_RDONLY:
+		return flags&^quickFlags == 0
+	case unix.O_WRONLY, unix.O_RDWR:
+		return flags&^(quickFlags|writeFlags) == 0
+	}
+	return false
+}
 
 // ErrNotQuick: the open is none for OpenQuickly.
 var ErrNotQuick = errors.New("an open that takes the long way")
@@ -97,7 +108,8 @@ var ErrNotQuick = errors.New("an open that takes the long way")
 // OpenQuickly is Open, on the calling thread, which is one of Quickly's, for an open that
 // needs no second look: with such flags, of a file or directory, by a path without dots. A
 // path that is not from the root counts from dir, -1: it is not known. All else is
-// ErrNotQuick, and nothing has been done. The descriptor is the caller's to close.
+// ErrNotQuick, and nothing has been done. The descriptor is the caller's to close. What is not
+// there is not made: that takes the caller's umask.
 //
 // What is opened is what was looked at last, and each directory of the path was looked at
 // before: a sandbox can't have put what is denied, or what lies beneath, in the place of one
@@ -106,17 +118,19 @@ var ErrNotQuick = errors.New("an open that takes the long way")
 func (b *Broker) OpenQuickly(d *Denials, dir int, path string, flags int) (fd int, err error) {
 	l := look{denied: d.now.Load(), dir: dir, path: path, follow: flags&unix.O_NOFOLLOW == 0}
 	resolve := uint64(unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS)
-	if l.atOnce() {
+	if flags&unix.O_CREAT == 0 && l.atOnce() {
 		resolve = unix.RESOLVE_NO_MAGICLINKS
 	} else {
 		flags &^= unix.O_NOFOLLOW
 		err = l.along()
 	}
 	switch {
-	case err == unix.ENOENT && b.absent(path) == nil:
+	case err == unix.ENOENT && flags&unix.O_CREAT == 0 && b.absent(path) == nil:
 		return -1, err
 	case err != nil, b.viewOf(&l.st) != nil:
 		return -1, ErrNotQuick
+	case flags&unix.O_CREAT != 0 && l.in.Mode&(unix.S_IWOTH|unix.S_IWGRP) != 0 && l.in.Mode&unix.S_ISVTX != 0:
+		return -1, ErrNotQuick // the kernel may say no: protected_regular, proc_sys_fs(5)
 	}
 	kind := l.st.Mode & unix.S_IFMT
 	if kind != unix.S_IFREG && kind != unix.S_IFDIR {
@@ -124,7 +138,7 @@ func (b *Broker) OpenQuickly(d *Denials, dir int, path string, flags int) (fd in
 	}
 	how := unix.OpenHow{
 		// O_NONBLOCK, as a FIFO may stand there by now.
-		Flags:   uint64(flags | unix.O_CLOEXEC | unix.O_NOCTTY | unix.O_NONBLOCK),
+		Flags:   uint64(flags&^(unix.O_CREAT|unix.O_TRUNC) | unix.O_CLOEXEC | unix.O_NOCTTY | unix.O_NONBLOCK),
 		Resolve: resolve,
 	}
 	if fd, err = retryFD(func() (int, error) { return unix.Openat2(l.dir, l.path, &how) }); err != nil {
@@ -133,9 +147,10 @@ func (b *Broker) OpenQuickly(d *Denials, dir int, path string, flags int) (fd in
 	var opened unix.Statx_t
 	err = statFD(fd, &opened)
 	if err == nil && flags&unix.O_NONBLOCK == 0 {
-		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, 0)
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags&unix.O_APPEND)
 	}
-	if err != nil || !sameDir(&opened, &l.st) || opened.Mode&unix.S_IFMT != kind || mayBeProc(fd, &opened) {
+	if err != nil || !sameDir(&opened, &l.st) || opened.Mode&unix.S_IFMT != kind || mayBeProc(fd, &opened) ||
+		flags&unix.O_TRUNC != 0 && unix.Ftruncate(fd, 0) != nil {
 		unix.Close(fd)
 		return -1, ErrNotQuick
 	}
@@ -157,6 +172,7 @@ type look struct {
 	path   string // with the links that were met followed
 	follow bool   // one at the end, too
 	st     unix.Statx_t
+	in     unix.Statx_t // of the directory that holds that
 	links  int
 }
 
@@ -183,7 +199,7 @@ func (l *look) atOnce() bool {
 // along leaves the look at the end of the path. What is denied is ErrNotQuick as well: who
 // refuses it says so.
 func (l *look) along() error {
-	var dir unix.Statx_t
+	dir := &l.in
 	for at, start := 0, 0; ; {
 		if l.path == "" || len(l.path) >= unix.PathMax {
 			return ErrNotQuick
@@ -201,7 +217,7 @@ func (l *look) along() error {
 				return ErrNotQuick
 			}
 			var err error
-			if at, err = l.through(&dir, start, at); err != nil {
+			if at, err = l.through(dir, start, at); err != nil {
 				return err
 			}
 			continue
@@ -210,7 +226,7 @@ func (l *look) along() error {
 		case kind != unix.S_IFDIR:
 			return ErrNotQuick
 		}
-		dir = l.st
+		*dir = l.st
 		if start = at; at > 0 || l.path[0] == '/' {
 			start++
 		}
@@ -218,7 +234,7 @@ func (l *look) along() error {
 		switch {
 		case name == "" || name == "." || name == "..":
 			return ErrNotQuick
-		case l.denied.slots[slot{idOf(&dir), name}]:
+		case l.denied.slots[slot{idOf(dir), name}]:
 			return ErrNotQuick
 		}
 		at = start + len(name)
