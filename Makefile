@@ -1,5 +1,6 @@
 # make            the warden, libsandlock.so, the tool and, in place, the Python package
 # make test       everything that tests; fetches what it needs (tests/setup)
+# make race       the Go tests with the race detector
 # make test-apps  PostgreSQL, Redis, their clients and Chromium in a sandbox; installs them
 # make test-cpython  CPython's own tests, in a sandbox and over Sandbox.popen; installs them
 # make test-vm    some of the tests on Debian's kernels, in qemu, under each of Yama's
@@ -45,7 +46,7 @@ export GOFLAGS := $(GOFLAGS) -modcacherw
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: all warden test go-test python-test test-setup test-apps test-cpython test-vm bench soak fuzz install clean lint vet cross FORCE
+.PHONY: all warden test go-test race python-test test-setup test-apps test-cpython test-vm bench soak fuzz install clean lint vet cross FORCE
 
 LIB := build/libsandlock.so.0
 TOOL := build/sandlock
@@ -112,6 +113,13 @@ vet: $(WARDEN)
 # Not cached: what is tested is the kernel beneath as much as the code.
 go-test: all test-setup
 	$(GO) test $(TAGS) -count=1 -timeout 20m $(GOTESTFLAGS) ./...
+
+# The race detector sees what Go does in this process: not the warden, nor programs, nor hosts
+# in C, nor what is done by one goroutine alone, such as compiling a filter.
+RACE_PACKAGES := ./cmd/... ./core $(addprefix ./core/internal/,audit cgroup handler notify sys virtual warden) ./tests/attacks
+RACE_SKIP := ^Test(MaxMemory|BelowMaxMemory|MaxCPU|MaxProcesses|Siblings|ForkBomb|ForksThat|ForksUnder|TracedFromBirth|Held|HostKilled|Faults|GitHistory|MatchingTail|ChangedFile)
+race: all test-setup
+	$(GO) test -race $(TAGS) -count=1 -timeout 20m -skip '$(RACE_SKIP)' $(GOTESTFLAGS) $(RACE_PACKAGES)
 
 # A shell without job control starts what is in its background with SIGINT ignored, which
 # everything that is started by it inherits. A test that hangs tells where.

@@ -135,7 +135,8 @@ inner(policy_fn=lambda event, ctx: None)
     root = SOURCE.parents[1]
     box.fs_readable = [*box.fs_readable, "/proc", "/sys", str(root)]
     box.env = {"PYTHONPATH": str(SOURCE)}
-    box.extra_allow_syscalls, box.max_processes = ["debug"], "unlimited"  # a policy_fn needs to read and to trace
+    # A policy_fn needs to read and to trace.
+    box.extra_allow_syscalls, box.max_processes = ["debug", "landlock_restrict_self"], "unlimited"
     r = box.run([INSIDE, "-c", program], text=True)
     assert r.stdout == "b'inner\\n' None\n" * 3, r
     box.policy_fn, box.extra_allow_syscalls = lambda event, ctx: None, []

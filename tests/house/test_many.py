@@ -40,6 +40,7 @@ def test_a_crowd_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
         print(f"\n{RUNS} runs, 20 at a time: descriptors {before[0]}, then {after[0]}; threads {before[1]}, {after[1]};"
               f" children {before[2]}, {after[2]}; memory {before[3]}, {after[3]} KiB", end=" ")
     assert before[0] == after[0]
-    assert int(after[1]) <= int(before[1]) + 3
+    # The runtime keeps as many as were ever busy at a time; one for each of a kind of run is far more.
+    assert int(after[1]) <= int(before[1]) + 8
     assert (before[2], after[2]) == ("none", "none")
     assert int(after[3]) <= int(before[3]) + 5 * 1024
