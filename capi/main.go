@@ -11,6 +11,7 @@ import "C"
 
 import (
 	"errors"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -45,7 +46,15 @@ func settle() {
 	all.Wait()
 }
 
+// processors is how many threads may run Go at a time, at least. A thread that has none left when
+// it comes out of a system call waits for one, and while all are taken, by threads in system
+// calls, the runtime looks every 20 µs whether one can be taken away (sysmon of runtime/proc.go).
+const processors = 4
+
 func init() {
+	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) < processors {
+		runtime.GOMAXPROCS(processors)
+	}
 	C.sl_restore_limit()
 	C.sl_take_faults()
 	settle()

@@ -241,13 +241,13 @@ func (d *dispatcher) ask(decode func() (*Event, Verdict), answer func(*Event, Ve
 		answer(nil, Deny)
 		return
 	}
-	defer d.mu.Unlock()
 	d.queue = append(d.queue, &question{decode: decode, answer: answer})
 	if !d.running {
 		d.running = true
 		go d.run()
 	}
-	d.bell.Ring()
+	d.mu.Unlock() // first, as who has to wait for it is woken by way of others
+	d.bell.HandOver()
 }
 
 func (d *dispatcher) run() {

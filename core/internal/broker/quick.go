@@ -33,19 +33,21 @@ type quickThread struct {
 func (b *Broker) Quickly(f func() (last func())) bool {
 	q := &b.quick
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	if last := len(q.idle) - 1; last >= 0 {
-		t := q.idle[last]
-		q.idle = q.idle[:last]
-		t.work = f
-		t.bell.Ring()
-		return true
+	last := len(q.idle) - 1
+	if last < 0 {
+		defer q.mu.Unlock()
+		if !q.closed && q.threads < quickThreads {
+			q.threads++
+			sys.OwnThread(b.serveQuickly)
+		}
+		return false
 	}
-	if !q.closed && q.threads < quickThreads {
-		q.threads++
-		sys.OwnThread(b.serveQuickly)
-	}
-	return false
+	t := q.idle[last]
+	q.idle = q.idle[:last]
+	q.mu.Unlock() // first, as who has to wait for it is woken by way of others
+	t.work = f
+	t.bell.HandOver()
+	return true
 }
 
 func (b *Broker) serveQuickly() {
