@@ -44,14 +44,14 @@ var ofCommand = []string{
 	"max_open_files", "no_coredump", "no_huge_pages", "no_randomize_memory",
 }
 
-// unconfinable has a fault for each field that is not the documented default and that
-// Confinement can't have.
+// unconfinable has, of a snapshot, a fault for each field that is not the documented default
+// and that Confinement can't have.
 func (p *Policy) unconfinable() error {
 	var f faults
 	if p.PolicyFn != nil {
 		f.add("policy_fn", "", forSupervisor)
 	}
-	policy := p.withoutEmpty()
+	policy := *p
 	policy.PolicyFn = nil // functions can't be compared
 	if policy.MaxProcesses == nil {
 		policy.MaxProcesses = NewPolicy().MaxProcesses // what no limit is here, too
@@ -73,14 +73,19 @@ func (p *Policy) unconfinable() error {
 	return f.err()
 }
 
-// withoutEmpty is the same policy with no list or map that is empty: it is what a missing one
-// is, but of GPUDevices.
-func (p Policy) withoutEmpty() Policy {
+// snapshot is the same policy with no list or map that is empty, which is what a missing one
+// is, but of GPUDevices. Of what p is changed into later it has nothing but what lists hold.
+func (p Policy) snapshot() Policy {
+	p.Env = maps.Clone(p.Env)
 	fields := reflect.ValueOf(&p).Elem()
 	for i := range fields.NumField() {
 		field := fields.Field(i)
-		kind := field.Kind()
-		if (kind == reflect.Slice || kind == reflect.Map) && field.Len() == 0 && fields.Type().Field(i).Name != "GPUDevices" {
+		switch kind := field.Kind(); {
+		case kind == reflect.Pointer && !field.IsNil():
+			own := reflect.New(field.Type().Elem())
+			own.Elem().Set(field.Elem())
+			field.Set(own)
+		case (kind == reflect.Slice || kind == reflect.Map) && field.Len() == 0 && fields.Type().Field(i).Name != "GPUDevices":
 			field.SetZero()
 		}
 	}
@@ -92,8 +97,8 @@ func (p Policy) withoutEmpty() Policy {
 // *ValidationError; what this kernel lacks is one in which errors.Is finds ErrNotSupported.
 // max_processes has to be the default, or no limit, and is none here.
 func (p *Plan) Confinement() (*Confinement, error) {
-	if p.unconfinable != nil {
-		return nil, p.unconfinable
+	if err := p.fields.unconfinable(); err != nil {
+		return nil, err
 	}
 	if name, running := anyLive(); running {
 		return nil, errors.New("the sandbox " + quote(name) + " is running: what supervises it would be confined with this process; wait for it, and free it")

@@ -44,7 +44,7 @@ func TestFieldsPage(t *testing.T) {
 		p := NewPolicy()
 		if err := p.Merge(document(cell(columns[3]))); err != nil {
 			t.Errorf("%s: default: %v", field, err)
-		} else if !reflect.DeepEqual(p.withoutEmpty(), *NewPolicy()) {
+		} else if !reflect.DeepEqual(p.snapshot(), *NewPolicy()) {
 			t.Errorf("%s: %s is not the default", field, cell(columns[3]))
 		}
 		if example := cell(columns[4]); example != "" {

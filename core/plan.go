@@ -64,8 +64,8 @@ type Plan struct {
 	numCPUs      *uint32  // nil: all
 	termGrace    time.Duration
 
-	confine      bpf.Spec // of a process that confines itself
-	unconfinable error    // why none can
+	confine bpf.Spec // of a process that confines itself
+	fields  Policy   // for why none can
 
 	maxOpenFiles *uint32 // nil: inherited
 	noCoredump   bool
@@ -127,7 +127,7 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 	plan.guardsProc, plan.procOpen = p.guardsProc(k)
 	plan.views, plan.unseen = p.views(k)
 	plan.setGPUs(p.GPUDevices)
-	plan.confine, plan.unconfinable = p.confineSpec(), p.unconfinable()
+	plan.confine, plan.fields = p.confineSpec(), p.snapshot()
 	plan.landlock = landlock.Compile(plan.grants(p), k.LandlockABI)
 	plan.scopeSignal, plan.scopeAbstract = plan.landlock.Scopes()
 	if err := plan.compileFilter(p); err != nil {

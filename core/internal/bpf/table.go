@@ -57,14 +57,18 @@ var byName = sync.OnceValue(func() map[string]*row {
 
 // rowsOf is the rows that the architecture has, by number.
 func rowsOf(a Arch) []*row {
-	rows := make([]*row, 0, len(table))
+	var byNumber []*row
 	for i := range table {
-		if table[i].number(a) != none {
-			rows = append(rows, &table[i])
+		n := table[i].number(a)
+		if n == none {
+			continue
 		}
+		if n >= len(byNumber) {
+			byNumber = append(byNumber, make([]*row, n+1-len(byNumber))...)
+		}
+		byNumber[n] = &table[i]
 	}
-	slices.SortFunc(rows, func(r, s *row) int { return r.number(a) - s.number(a) })
-	return rows
+	return slices.DeleteFunc(byNumber, func(r *row) bool { return r == nil })
 }
 
 // Number is the number of a syscall.
