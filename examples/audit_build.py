@@ -121,7 +121,7 @@ def sandbox(
     policy_fn: Callable[[SyscallEvent, PolicyContext], bool],
 ) -> Sandbox:
     return Sandbox(
-        fs_readable=["/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", str(archive)],
+        fs_readable=["/usr", "/lib", "/lib64", "/bin", "/etc", str(archive)],
         fs_writable=[str(work), "/dev/null"],
         cwd=str(work),
         clean_env=True,
