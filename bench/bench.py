@@ -413,7 +413,7 @@ def opening(build: str) -> None:
         boxes = {way: Sandbox(**{"fs_readable": [*SYSTEM, top, program], **fields}) for way, fields in ways.items()}
         for _ in range(TURNS):
             collect(samples, [program, "no sandbox", "10000", str(path)])
-            collect(samples, [program, "rules", "10000", str(path), "ruleset"])
+            collect(samples, [program, "rules", "10000", str(path), top])
             for way, box in boxes.items():
                 result = box.run([program, way, "10000" if way == "in a sandbox" else "1000", str(path)])
                 if not result.success:

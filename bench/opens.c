@@ -1,8 +1,8 @@
 /*
- * opens NAME N FILE [ruleset]: what open(2) and close(2) of a file cost. Prints the mean of N
- * of them a few times, each as a sample NAME. With "ruleset" under Landlock rules that grant
- * reading beneath the directories of a sandbox, and a filter that allows all: the least that
- * any sandbox of this kind can cost.
+ * opens NAME N FILE [DIR]: what open(2) and close(2) of a file cost. Prints the mean of N
+ * of them a few times, each as a sample NAME. With DIR under Landlock rules that grant
+ * reading beneath it and the directories of a sandbox, and a filter that allows all: the least
+ * that any sandbox of this kind can cost.
  */
 #include "bench.h"
 
@@ -14,9 +14,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static void restricted(const char *file)
+static void restricted(const char *dir)
 {
-	const char *const dirs[] = { "/usr", "/lib", "/lib64", "/bin", "/etc", file };
+	const char *const dirs[] = { "/usr", "/lib", "/lib64", "/bin", "/etc", dir };
 	struct landlock_ruleset_attr attr = { .handled_access_fs = (1ULL << 15) - 1 };
 	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	struct sock_fprog program = { 1, &allow };
@@ -38,11 +38,11 @@ int main(int argc, char **argv)
 	int n = argc > 3 ? atoi(argv[2]) : 0;
 
 	if (n <= 0) {
-		fprintf(stderr, "usage: opens NAME N FILE [ruleset]\n");
+		fprintf(stderr, "usage: opens NAME N FILE [DIR]\n");
 		return 2;
 	}
 	if (argc > 4)
-		restricted(argv[3]);
+		restricted(argv[4]);
 	for (int round = 0; round < 10; round++) {
 		double start = now_us();
 		for (int i = 0; i < n; i++) {

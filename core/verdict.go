@@ -261,7 +261,7 @@ func (d *dispatcher) run() {
 		}
 		if len(d.queue) == 0 || d.listener == nil {
 			d.mu.Unlock()
-			d.bell.Wait()
+			d.bell.WaitLocked()
 			continue
 		}
 		q := d.queue[0]

@@ -62,7 +62,7 @@ func (b *Broker) serveQuickly() {
 		if !stays {
 			return
 		}
-		if t.bell.Wait(); t.work == nil {
+		if t.bell.WaitLocked(); t.work == nil {
 			return
 		}
 	}

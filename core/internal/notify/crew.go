@@ -40,7 +40,7 @@ func (c *crew) do(f func() func()) {
 	c.idle = c.idle[:last]
 	c.mu.Unlock()
 	h.work = f
-	h.bell.HandOver()
+	h.bell.Ring()
 }
 
 func (c *crew) run(f func() func()) {

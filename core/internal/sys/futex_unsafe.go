@@ -11,10 +11,10 @@ import (
 // woken by the Go scheduler through two others; a futex wakes it at once.
 type Bell struct {
 	rung   uint32
-	tid    int32  // of who waits, once it has
+	tid    int32  // of who is in WaitLocked
 	handed uint32 // somebody is in HandOver
-	pinned uint32 // who waits may run on one CPU alone, and before on those of mask
-	mask   cpuSet // written in HandOver while pinned is 0, read by who waits while it is 1
+	pinned bool   // who waits may run on one CPU alone, and before on those of mask
+	mask   cpuSet // this and pinned belong to who has handed set, or else who waits
 }
 
 type cpuSet [16]uint64 // 1,024 CPUs, as the C library's cpu_set_t
@@ -37,19 +37,18 @@ func (b *Bell) Ring() {
 // all in a virtual machine.
 func (b *Bell) HandOver() {
 	if atomic.CompareAndSwapUint32(&b.handed, 0, 1) {
-		if atomic.LoadUint32(&b.pinned) == 0 && b.pin() {
-			atomic.StoreUint32(&b.pinned, 1)
+		if tid := atomic.LoadInt32(&b.tid); tid != 0 && !b.pinned {
+			b.pinned = b.pin(uintptr(tid))
 		}
 		atomic.StoreUint32(&b.handed, 0)
 	}
 	b.Ring()
 }
 
-func (b *Bell) pin() bool {
+func (b *Bell) pin(tid uintptr) bool {
 	var here cpuSet
 	var cpu uint32
-	tid := uintptr(atomic.LoadInt32(&b.tid))
-	if _, _, e := unix.RawSyscall(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&cpu)), 0, 0); e != 0 || tid == 0 || cpu/64 >= uint32(len(here)) {
+	if _, _, e := unix.RawSyscall(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&cpu)), 0, 0); e != 0 || cpu/64 >= uint32(len(here)) {
 		return false
 	}
 	here[cpu/64] = 1 << (cpu % 64)
@@ -63,16 +62,25 @@ func affinity(call, tid uintptr, set *cpuSet) bool {
 }
 
 // Wait blocks the thread until the bell rings. Spurious returns are possible; to
-// be called by one thread alone.
+// be called by one goroutine at a time.
 func (b *Bell) Wait() {
-	if b.tid == 0 {
-		atomic.StoreInt32(&b.tid, int32(unix.Gettid()))
-	}
 	for atomic.SwapUint32(&b.rung, 0) == 0 {
 		unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&b.rung)), futexWait, 0, 0, 0, 0)
 	}
-	if atomic.LoadUint32(&b.pinned) != 0 {
-		affinity(unix.SYS_SCHED_SETAFFINITY, 0, &b.mask)
-		atomic.StoreUint32(&b.pinned, 0)
+}
+
+// WaitLocked is Wait by a goroutine that is locked to its thread (runtime.LockOSThread), which
+// HandOver then is for: neither does the goroutine go on elsewhere, nor does the runtime make a
+// thread that is like this one.
+func (b *Bell) WaitLocked() {
+	atomic.StoreInt32(&b.tid, int32(unix.Gettid()))
+	b.Wait()
+	atomic.StoreInt32(&b.tid, 0)
+	for !atomic.CompareAndSwapUint32(&b.handed, 0, 1) { // for some microseconds, if ever
+		unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 	}
+	if b.pinned {
+		b.pinned = !affinity(unix.SYS_SCHED_SETAFFINITY, 0, &b.mask)
+	}
+	atomic.StoreUint32(&b.handed, 0)
 }
