@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/sandlock/sandlock/core/internal/audit"
 	"github.com/sandlock/sandlock/core/internal/bpf"
@@ -36,7 +37,7 @@ func (p *Policy) mayDenyLater(k Kernel) bool {
 // can't be carried out for it: who wants that names it in extra_allow_syscalls. open: it would
 // be, where it could.
 func (p *Policy) guardsProc(k Kernel) (guards, open bool) {
-	if !p.mayRead(procDirectory) {
+	if !p.mayRead(procDirectory) && !slices.ContainsFunc(slices.Concat(p.FSReadable, p.FSWritable), leadsToProc) {
 		return false, false
 	}
 	guards = k.WaitKillableRecv && k.ListenerProblem == "" && k.traces() && !slices.Contains(p.ExtraAllowSyscalls, restrictSelf)
@@ -44,6 +45,24 @@ func (p *Policy) guardsProc(k Kernel) (guards, open bool) {
 }
 
 const procDirectory = "/proc"
+
+// leadsToProc reports whether a path leads to /proc, or above it, by a link or from the working
+// directory, or to a process's entry there: /proc/self is that of this process.
+func leadsToProc(path string) bool {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false // which the start of a run says
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	name := make([]byte, unix.PathMax)
+	n, err := unix.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd), name)
+	if err != nil || unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return false
+	}
+	number, inside := strings.CutPrefix(string(name[:n]), procDirectory+"/")
+	return beneath(procDirectory, string(name[:n])) || inside && number[0] >= '0' && number[0] <= '9'
+}
 
 // checkFiles refuses what a denial can't be kept together with.
 func (p *Policy) checkFiles(f *faults) {

@@ -162,13 +162,15 @@ func TestTrapped(t *testing.T) {
 			p.NetAllow, p.PolicyFn, p.PolicyEvents = []string{"tcp://:80"}, allow, []string{"connect"}
 		}, []string{"connect", "listen", "setsockopt"}},
 		{"no file of its own to be seen", func(p *Policy) {
-			p.NumCPUs, p.MaxMemory, p.FSReadable = ptr(uint32(1)), ptr(uint64(1<<30)), []string{"/usr", "/etc", "/proc/self", "/procx", "proc"}
+			p.NumCPUs, p.MaxMemory, p.FSReadable = ptr(uint32(1)), ptr(uint64(1<<30)), []string{"/usr", "/etc", "/procx", "proc"}
 		}, nil},
 		{"a file of its own", func(p *Policy) { p.NumCPUs, p.FSReadable = ptr(uint32(1)), []string{"/sys/"} }, views},
 		{"one of memory", func(p *Policy) { p.MaxMemory, p.FSReadable = ptr(uint64(1<<30)), []string{"/proc/meminfo"} }, views},
 		{"/proc", func(p *Policy) { p.FSReadable = []string{"/"} }, guarded},
 		{"/proc, and a limit", func(p *Policy) { p.FSReadable, p.NumCPUs = []string{"/proc/"}, ptr(uint32(1)) }, guarded},
-		{"a file of /proc", func(p *Policy) { p.FSReadable = []string{"/proc/stat", "/proc/self"} }, nil},
+		{"a file of /proc", func(p *Policy) { p.FSReadable = []string{"/proc/stat", "/proc/sys"} }, nil},
+		{"/proc by another name", func(p *Policy) { p.FSReadable = []string{"/proc/self/root"} }, guarded},
+		{"a process", func(p *Policy) { p.FSReadable = []string{"/proc/self"} }, guarded},
 		{"/proc, and Landlock inside", func(p *Policy) {
 			p.FSReadable, p.ExtraAllowSyscalls = []string{"/"}, []string{"landlock_restrict_self"}
 		}, nil},

@@ -35,7 +35,7 @@ func swapTree(t *testing.T) string {
 func TestDeniedRaces(t *testing.T) {
 	n := rounds()
 	bothUsers(t, func(t *testing.T) {
-		for _, mode := range []string{"memory", "plain memory", "links", "absolute links", "exchange", "create", "truncate", "bind", "exec"} {
+		for _, mode := range []string{"memory", "plain memory", "links", "absolute links", "exchange", "create", "truncate", "bind", "bind, directory", "exec"} {
 			dir := swapTree(t)
 			p := deniedTree(dir)
 			p.FSDenied = []string{filepath.Join(dir, "denied")}
@@ -75,10 +75,13 @@ func TestDeniedRaces(t *testing.T) {
 			_, err := os.Stat(filepath.Join(dir, "denied/new"))
 			return err == nil
 		})
-		won(t, "bind", func() bool {
-			outside(t, victim("swap"), "bind", dir, fmt.Sprint(1000))
-			made, err := filepath.Glob(filepath.Join(dir, "denied/socket-*"))
-			return err == nil && len(made) > 0
-		})
+		for _, mode := range []string{"bind", "bind, directory"} {
+			dir := swapTree(t)
+			won(t, mode, func() bool {
+				outside(t, victim("swap"), mode, dir, fmt.Sprint(1000))
+				made, err := filepath.Glob(filepath.Join(dir, "denied/socket-*"))
+				return err == nil && len(made) > 0
+			})
+		}
 	})
 }

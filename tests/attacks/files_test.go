@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -270,7 +271,8 @@ for f in kallsyms keys key-users timer_list; do
 done
 sleep 1000 & child=$!
 (setsid sleep 1000 & echo $! > /dev/null)
-head -c 1 /proc/$child/status >/dev/null && head -c 1 /proc/$child/cmdline >/dev/null &&
+sh -c 'exec head -c 1 /proc/$$/environ' >/dev/null && sh -c 'exec head -c 1 /proc/$$/maps' >/dev/null && sh -c 'exec ls /proc/$$/fd' >/dev/null &&
+	head -c 1 /proc/$child/status >/dev/null && head -c 1 /proc/$child/cmdline >/dev/null &&
 	head -c 1 /proc/$$/stat >/dev/null && head -c 1 /proc/meminfo >/dev/null && echo own
 n=0 sleepers=0
 while [ $sleepers -lt 2 ] && [ $((n += 1)) -lt 10000 ]; do # they may not have begun
@@ -283,7 +285,12 @@ done
 echo sleepers $sleepers`
 		asked := *p
 		asked.PolicyFn = func(*core.Event, *core.Context) core.Verdict { return core.Allow }
-		for name, p := range map[string]*core.Policy{"": p, "denied": deniedWith(p, t), "asked": &asked} {
+		linked, rooted := *p, *p
+		link := filepath.Join(t.TempDir(), "link")
+		must(t, os.Symlink("/proc", link))
+		linked.FSReadable = append(slices.Clone(policy().FSReadable), link)
+		rooted.FSReadable = append(slices.Clone(policy().FSReadable), "/proc/self/root")
+		for name, p := range map[string]*core.Policy{"": p, "denied": deniedWith(p, t), "asked": &asked, "by a link": &linked, "by a process's root": &rooted} {
 			r := inside(t, p, "/bin/sh", "-c", script, fmt.Sprint(os.Getpid()))
 			if string(r.Stdout) != "own\nsleepers 2\n" {
 				t.Errorf("%s: %q %s", name, r.Stdout, r.Stderr)

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -87,6 +88,17 @@ int main(int argc, char **argv)
 	/* Flags. */
 	fd = open("other", O_RDWR | O_APPEND | O_NONBLOCK | O_CLOEXEC);
 	printf("flags %x %x\n", fcntl(fd, F_GETFL), fcntl(fd, F_GETFD));
+	/* Who closes its only descriptor has no lock any more, and nobody has the file open. */
+	int kept = open("other", O_RDONLY), locked = 0;
+	for (int i = 0; i < 1000; i++) {
+		static const int flags[] = { O_RDONLY, O_WRONLY, O_WRONLY | O_CREAT | O_TRUNC };
+		fd = open("other", flags[i % 3], 0600);
+		flock(fd, LOCK_EX);
+		close(fd);
+		locked += flock(kept, LOCK_EX | LOCK_NB) != 0;
+		flock(kept, LOCK_UN);
+	}
+	printf("locked afterwards %d\n", locked);
 	TRY("excl", open("other", O_CREAT | O_EXCL, 0600));
 	TRY("nofollow", open("link-to-file", O_RDONLY | O_NOFOLLOW));
 	TRY("directory", open("other", O_RDONLY | O_DIRECTORY));

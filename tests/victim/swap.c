@@ -85,6 +85,17 @@ static void make(const char *what, int i)
 	close(fd);
 }
 
+/* The working directory of all threads. */
+static void *move(void *unused)
+{
+	int dirs[] = { open("open", O_PATH), open("denied", O_PATH) };
+	while (!over) {
+		fchdir(dirs[1]);
+		fchdir(dirs[0]);
+	}
+	return unused;
+}
+
 int main(int argc, char **argv)
 {
 	char exe[4096] = "";
@@ -139,6 +150,10 @@ int main(int argc, char **argv)
 		pid = swapper(links);
 		for (int i = 0; i < n || (i < 100 * n && done == 0); i++)
 			make("way/socket", i);
+	} else if (!strcmp(mode, "bind, directory")) {
+		pthread_create(&t, NULL, move, NULL);
+		for (int i = 0; i < n || (i < 100 * n && done == 0); i++)
+			make("socket", i);
 	} else if (!strcmp(mode, "exec")) {
 		char *two[] = { "open///prog", "denied/prog" };
 		char *args[] = { "prog", "which", NULL };

@@ -145,6 +145,9 @@ func (b *Broker) notOthers(c *Caller, p *place) error {
 		return unix.EACCES
 	}
 	owner, depth, err := procOwner(at)
+	if err == nil {
+		err = c.whole() // who it is
+	}
 	switch {
 	case err != nil, owner == 0 && p.dirID.ino == procRoot && machine[p.name]:
 		return unix.EACCES
@@ -203,6 +206,8 @@ type Caller struct {
 	// Valid reports whether the thread still waits, so that what was opened by its number is
 	// its own.
 	Valid func() bool
+	// From, if not nil, is what AT_FDCWD is.
+	From *int
 	// Waits, if not nil, is told when the call is about to wait for what may never come.
 	Waits func()
 	Asker
@@ -211,6 +216,9 @@ type Caller struct {
 func (c *Caller) root() (int, error) { return hostCaller{}.root() }
 
 func (c *Caller) dir(fd int) (int, error) {
+	if fd == unix.AT_FDCWD && c.From != nil {
+		return dup(*c.From)
+	}
 	path := "/proc/" + strconv.Itoa(int(c.TID)) + "/cwd"
 	if fd != unix.AT_FDCWD {
 		if fd < 0 {

@@ -44,6 +44,7 @@ func (b *Broker) Bind(c *Caller, d *Denials, path string, use func(path string) 
 			return err
 		}
 		defer unix.Close(cwd)
+		c.From = &cwd // once, as other threads may change it
 	}
 	return b.namesAlone(c, d, []Name{{unix.AT_FDCWD, path}}, func(places []place) error {
 		p := &places[0]

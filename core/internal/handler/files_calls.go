@@ -5,8 +5,6 @@ import (
 	"slices"
 
 	"github.com/sandlock/sandlock/core/internal/broker"
-	"github.com/sandlock/sandlock/core/internal/notify"
-	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
 )
 
@@ -60,22 +58,10 @@ func open(dir, path, flags, mode int) fileCall {
 		return func() (given bool, err error) {
 			err = f.Broker.Open(&r.caller, f.Denials, o, func(fd int) {
 				given = true
-				give(r.Request, fd, o.Flags)
+				r.MoveFDClaimed(fd, o.Flags&unix.O_CLOEXEC != 0)
 			})
 			return given, err
 		}, err
-	}
-}
-
-// give has an open that is claimed return a copy of fd, and closes that: that of a pipe before
-// the caller goes on, since whether anybody has an end of it open others can tell.
-func give(r *notify.Request, fd, flags int) {
-	var st unix.Stat_t
-	if closeOnExec := flags&unix.O_CLOEXEC != 0; unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT == unix.S_IFIFO {
-		r.MoveFDClaimed(fd, closeOnExec)
-	} else {
-		r.AddFDClaimed(fd, closeOnExec)
-		sys.Close(fd)
 	}
 }
 

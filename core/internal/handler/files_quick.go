@@ -39,9 +39,10 @@ func (f *Files) quickly(r *notify.Request, name string, call fileCall) bool {
 			return func() { r.Errno(errnoOf(err)) }
 		}
 		if r.Claim() {
-			r.AddFDClaimed(fd, flags&unix.O_CLOEXEC != 0)
+			r.MoveFDClaimed(fd, flags&unix.O_CLOEXEC != 0)
+		} else {
+			sys.Close(fd)
 		}
-		sys.Close(fd)
 		return func() {}
 	})
 }

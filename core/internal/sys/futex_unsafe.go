@@ -77,7 +77,7 @@ func (b *Bell) WaitLocked() {
 	b.Wait()
 	atomic.StoreInt32(&b.tid, 0)
 	for !atomic.CompareAndSwapUint32(&b.handed, 0, 1) { // for some microseconds, if ever
-		unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+		unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // in which the runtime may stop this thread
 	}
 	if b.pinned {
 		b.pinned = !affinity(unix.SYS_SCHED_SETAFFINITY, 0, &b.mask)

@@ -271,8 +271,12 @@ int fork_stopped(s32 tid, s32 status)
 	case PTRACE_EVENT_CLONE:
 		if (tid == forking.tid) {
 			/* Fails for one that was killed in its stop: then the child tells of itself. */
-			if (sys4(__NR_ptrace, PTRACE_GETEVENTMSG, tid, 0, &child) == 0 && (s32)child != forking.child)
+			if (sys4(__NR_ptrace, PTRACE_GETEVENTMSG, tid, 0, &child) == 0 && (s32)child != forking.child) {
 				born_of_forking((s32)child);
+				/* That was another's, which has lagged behind by as many forks as there are tickets. */
+				if (forking.child && at_least(most + 1))
+					sys2(__NR_kill, forking.child, SIGKILL);
+			}
 			block(tid, blocked_by[forking.ticket]);
 			resume(PTRACE_CONT, tid);
 			next();
