@@ -91,7 +91,7 @@ int main(int argc, char **argv)
 	/* Who closes its only descriptor has no lock any more, and nobody has the file open. */
 	int kept = open("other", O_RDONLY), locked = 0;
 	for (int i = 0; i < 1000; i++) {
-		static const int flags[] = { O_RDONLY, O_WRONLY, O_WRONLY | O_CREAT | O_TRUNC };
+		static const int flags[] = { O_RDONLY | O_CREAT, O_WRONLY, O_WRONLY | O_CREAT | O_TRUNC };
 		fd = open("other", flags[i % 3], 0600);
 		flock(fd, LOCK_EX);
 		close(fd);

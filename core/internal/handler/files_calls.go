@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/sandlock/sandlock/core/internal/broker"
+	"github.com/sandlock/sandlock/core/internal/notify"
+	"github.com/sandlock/sandlock/core/internal/sys"
 	"golang.org/x/sys/unix"
 )
 
@@ -58,10 +60,25 @@ func open(dir, path, flags, mode int) fileCall {
 		return func() (given bool, err error) {
 			err = f.Broker.Open(&r.caller, f.Denials, o, func(fd int) {
 				given = true
-				r.MoveFDClaimed(fd, o.Flags&unix.O_CLOEXEC != 0)
+				give(r.Request, fd, o.Flags)
 			})
 			return given, err
 		}, err
+	}
+}
+
+// give has an open that is claimed return a copy of fd, and closes that. Whether anybody has an
+// end of a pipe open, a file for writing (ETXTBSY of execve(2)) or a lock by way of it, others
+// can tell, so that is closed before the caller goes on; which takes waking it twice, and so is
+// not done for what is only to be read.
+func give(r *notify.Request, fd, flags int) {
+	var st unix.Stat_t
+	closeOnExec := flags&unix.O_CLOEXEC != 0
+	if flags&(unix.O_ACCMODE|unix.O_CREAT) != 0 || unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT == unix.S_IFIFO {
+		r.MoveFDClaimed(fd, closeOnExec)
+	} else {
+		r.AddFDClaimed(fd, closeOnExec)
+		sys.Close(fd)
 	}
 }
 

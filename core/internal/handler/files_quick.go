@@ -39,7 +39,7 @@ func (f *Files) quickly(r *notify.Request, name string, call fileCall) bool {
 			return func() { r.Errno(errnoOf(err)) }
 		}
 		if r.Claim() {
-			r.MoveFDClaimed(fd, flags&unix.O_CLOEXEC != 0)
+			give(r, fd, flags)
 		} else {
 			sys.Close(fd)
 		}

@@ -128,7 +128,7 @@ func (f *Files) view(r *notify.Request, name string, read func(r *fileRequest) (
 	given := false
 	_ = f.Broker.Show(&req.caller, seen, o.Flags, bare, func(fd int) {
 		given = true
-		r.MoveFDClaimed(fd, o.Flags&unix.O_CLOEXEC != 0)
+		give(r, fd, o.Flags)
 	})
 	switch {
 	case given:

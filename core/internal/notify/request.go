@@ -61,33 +61,44 @@ func (r *Request) ContinueClaimed() {
 	}
 }
 
-// MoveFDClaimed makes the call of a request that the caller has claimed return a new
-// descriptor, a copy of fd, and closes fd before the call returns: whether anybody has the file
-// open, or a lock by way of it, others can tell. When it fails, as with a table that is full,
-// the call fails, with the same errno.
+// AddFDClaimed makes the call of a request that the caller has claimed return a new
+// descriptor: a copy of fd, which stays the caller's. When that fails, as with a table that
+// is full, the call fails, with the same errno.
+func (r *Request) AddFDClaimed(fd int, closeOnExec bool) {
+	r.adding(func() error { return sys.AddFD(r.l.fd, r.ID, fd, flagsOf(closeOnExec)) })
+}
+
+// MoveFDClaimed does the same, and closes fd before the caller goes on.
 func (r *Request) MoveFDClaimed(fd int, closeOnExec bool) {
+	number := -1
+	r.adding(func() (err error) {
+		number, err = sys.AddFDAlone(r.l.fd, r.ID, fd, flagsOf(closeOnExec))
+		return err
+	})
+	sys.Close(fd)
+	if number >= 0 {
+		r.AnswerClaimed(int64(number), 0)
+	}
+}
+
+// adding calls add, and has the call of the request fail if that fails.
+func (r *Request) adding(add func() error) {
 	r.l.mu.Lock()
 	if r.l.closed {
 		r.l.mu.Unlock()
-		sys.Close(fd)
 		return
 	}
 	// Not under the lock: the task may be slow to take it, and others are to be answered.
 	r.l.adding.Add(1)
 	r.l.mu.Unlock()
-	number, err := sys.AddFD(r.l.fd, r.ID, fd, flagsOf(closeOnExec))
+	err := add()
 	r.l.adding.Done()
-	sys.Close(fd)
-	var errno unix.Errno
-	switch {
-	case err == nil:
-		r.AnswerClaimed(int64(number), 0)
-	case err == unix.ENOENT: // the task is gone
-	case errors.As(err, &errno):
-		r.AnswerClaimed(0, errno)
-	default:
-		r.AnswerClaimed(0, unix.EPERM)
+	if err == nil || err == unix.ENOENT {
+		return // done, or the task is gone
 	}
+	errno := unix.EPERM
+	errors.As(err, &errno)
+	r.AnswerClaimed(0, errno)
 }
 
 func flagsOf(closeOnExec bool) uint32 {
@@ -105,7 +116,7 @@ func (r *Request) SetFD(fd int, number uint32, closeOnExec bool) error {
 		r.l.mu.Unlock()
 		return unix.ENOENT
 	}
-	r.l.adding.Add(1) // see MoveFDClaimed
+	r.l.adding.Add(1) // see AddFDClaimed
 	r.l.mu.Unlock()
 	defer r.l.adding.Done()
 	return sys.SetFD(r.l.fd, r.ID, fd, number, flagsOf(closeOnExec))

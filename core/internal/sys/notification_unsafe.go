@@ -41,6 +41,7 @@ const (
 	notifFlagContinue   = 1 << 0
 	notifFdSyncWakeUp   = 1 << 0
 	addFDFlagSetFD      = 1 << 0
+	addFDFlagSend       = 1 << 1 // Linux 5.14
 	sizeofNotification  = unsafe.Sizeof(Notification{})
 	sizeofNotifResponse = unsafe.Sizeof(NotificationResponse{})
 )
@@ -96,12 +97,24 @@ type notificationFD struct {
 
 var _ = [1]struct{}{}[unsafe.Sizeof(notificationFD{})-24]
 
-// AddFD puts a copy of the descriptor src into the caller's table, and returns the number. It
-// waits until the caller has taken it; the caller's own limit counts: EMFILE. The call still
-// waits for its answer. (SECCOMP_ADDFD_FLAG_SEND would give it that in the same step, but not
-// before src could be closed, and without it where a signal interrupts the wait:
-// seccomp_notify_addfd of the kernel's kernel/seccomp.c, Linux 5.14 to 6.18.)
-func AddFD(fd int, id uint64, src int, flags uint32) (number int, err error) {
+// AddFD puts a copy of the descriptor src into the caller's table, the lowest free number,
+// and makes that number what the call returns, in one step (SECCOMP_ADDFD_FLAG_SEND). It
+// waits until the caller has taken it; the caller's own limit counts: EMFILE.
+//
+// The calling thread must have its signals blocked. One that interrupts the wait takes the
+// descriptor back, and not the reply: the call returns 0, which is a descriptor that is
+// there (seccomp_notify_addfd of the kernel's kernel/seccomp.c, Linux 5.14 to 6.18).
+func AddFD(fd int, id uint64, src int, flags uint32) error {
+	arg := notificationFD{ID: id, Flags: addFDFlagSend, SrcFD: uint32(src), NewFDFlags: flags}
+	if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), ioctlNotifAddFD, uintptr(unsafe.Pointer(&arg))); e != 0 {
+		return e
+	}
+	return nil
+}
+
+// AddFDAlone puts a copy of the descriptor src into the caller's table, and returns the number.
+// The call still waits for its answer.
+func AddFDAlone(fd int, id uint64, src int, flags uint32) (number int, err error) {
 	arg := notificationFD{ID: id, SrcFD: uint32(src), NewFDFlags: flags}
 	err = Retry(func() error {
 		n, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), ioctlNotifAddFD, uintptr(unsafe.Pointer(&arg)))
