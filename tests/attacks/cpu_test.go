@@ -79,20 +79,21 @@ func TestMaxCPUContinued(t *testing.T) {
 			if name == "traced" {
 				ms = "1000"
 			}
-			r := inside(t, p, victim("cpu"), "continues", ms)
-			used := r.UserTime + r.SystemTime
-			most := r.WallTime*15/100 + 100*time.Millisecond
-			if name != "traced" {
-				most = r.WallTime * 6 / 10
-				if ended := r.Reason == core.Killed && r.Error != ""; ended {
-					most += 2 * time.Second * time.Duration(runtime.NumCPU())
+			// A busy machine can be late once, and is not each time.
+			won(t, name, func() bool {
+				r := inside(t, p, victim("cpu"), "continues", ms)
+				used := r.UserTime + r.SystemTime
+				most := r.WallTime*15/100 + 100*time.Millisecond
+				if name != "traced" {
+					most = r.WallTime * 6 / 10
+					if ended := r.Reason == core.Killed && r.Error != ""; ended {
+						most += 2 * time.Second * time.Duration(runtime.NumCPU())
+					}
 				}
-			} else if !r.Success() {
-				t.Errorf("%s: %+v", name, r)
-			}
-			if used > most || r.Limits != core.LimitCPU {
-				t.Errorf("%s: used %v of %v, %+v", name, used, most, r)
-			}
+				held := used <= most && r.Limits == core.LimitCPU && (name != "traced" || r.Success())
+				t.Logf("%s: held %t, used %v of at most %v, %+v", name, held, used, most, r)
+				return held
+			})
 		}
 	})
 }
