@@ -23,8 +23,9 @@ import (
 )
 
 // threads is how many a run takes at once: the receiver, the one that calls
-// policy_fn, and one for the collector of garbage.
-const threads = 3
+// policy_fn, one for the collector of garbage, and those that look for work for the
+// processors that are left.
+const threads = 7
 
 // What the runtime would take in the middle of the host's life it takes when the
 // library is loaded: its poller's two descriptors, which come with the first timer,
