@@ -40,7 +40,7 @@ func (p *Policy) guardsProc(k Kernel) (guards, open bool) {
 	if !p.mayRead(procDirectory) && !slices.ContainsFunc(slices.Concat(p.FSReadable, p.FSWritable), leadsToProc) {
 		return false, false
 	}
-	guards = k.WaitKillableRecv && k.ListenerProblem == "" && k.traces() && !slices.Contains(p.ExtraAllowSyscalls, restrictSelf)
+	guards = k.carriesOut() && !slices.Contains(p.ExtraAllowSyscalls, restrictSelf)
 	return guards, !guards
 }
 
@@ -96,25 +96,30 @@ func shownPaths(paths []string) string {
 // attributes are carried out beneath the writable paths and refused elsewhere. Where nothing is
 // writable, or it can't be done for the caller here, they are refused altogether.
 func (p *Policy) guardsAttributes(k Kernel) bool {
-	return len(p.FSWritable) > 0 && k.WaitKillableRecv && k.ListenerProblem == "" && k.traces()
+	return len(p.FSWritable) > 0 && k.carriesOut()
 }
+
+// opensFromStart reports whether the supervisor opens for the sandbox from the start, and not
+// only when something is denied later.
+func (p *Plan) opensFromStart() bool { return p.needsFiles || p.guardsProc }
 
 // trappedFiles are the calls that the supervisor carries out, or looks at.
 func (p *Plan) trappedFiles() []string {
 	var all []string
 	switch {
-	case p.needsFiles:
-		all = append(handler.FileCalls(), handler.CredentialCalls...)
 	case p.judgesFiles:
-		all = slices.Concat(handler.FileCalls(), handler.CredentialCalls, handler.RestrictCalls)
+		all = slices.Concat(handler.FileCalls(), handler.CredentialCalls)
+		if !p.opensFromStart() {
+			all = append(all, handler.RestrictCalls...)
+		}
 	case p.guardsAttributes:
 		all = handler.AttributeCalls()
 	}
-	if p.guardsProc && !p.judgesFiles {
+	switch {
+	case p.judgesFiles:
+	case p.guardsProc:
 		all = slices.Concat(all, []string{"open", "openat"}, handler.CredentialCalls)
-	} else if p.guardsProc {
-		all = slices.DeleteFunc(all, func(name string) bool { return slices.Contains(handler.RestrictCalls, name) })
-	} else if p.views != nil && !p.judgesFiles {
+	case p.views != nil:
 		all = slices.Concat(all, handler.ViewCalls(), []string{"landlock_restrict_self"}) // see handler.Files.Restrict
 	}
 	var names []string
@@ -130,14 +135,22 @@ func (p *Plan) trappedFiles() []string {
 // memory in another form. They are of Linux 6.13, so callers fall back.
 var missingAttributes = []string{"setxattrat", "removexattrat"}
 
-// missingOpens answer ENOSYS where opens are carried out, and missingFiles where the supervisor
-// judges files. The flags of openat2 lie in memory, and callers fall back to openat. A task that has restricted itself further could
-// have the supervisor do what it may not: so where it does that from the start none can, and
-// programs do without, as on a kernel that has no Landlock; see [handler.Files.Restrict].
-var (
-	missingOpens = []string{"openat2"}
-	missingFiles = slices.Concat(missingOpens, missingAttributes)
-)
+// missing are the calls that answer ENOSYS. The flags of openat2 lie in memory, and callers fall
+// back to openat. A task that has restricted itself further could have the supervisor do or
+// reach for it what it may not: so where it does that from the start none can, and programs do
+// without, as on a kernel that has no Landlock; see [handler.Files.Restrict].
+func (p *Plan) missing() (names []string) {
+	if p.judgesFiles || p.guardsProc {
+		names = append(names, "openat2")
+	}
+	if p.judgesFiles || p.guardsAttributes {
+		names = append(names, missingAttributes...)
+	}
+	if p.opensFromStart() || p.net.onBehalf || p.net.bindOnBehalf {
+		names = append(append(names, handler.RestrictCalls...), "landlock_add_rule")
+	}
+	return names
+}
 
 // startFiles makes what the calls that take a path are carried out with.
 func (s *Sandbox) startFiles(observe func(Access), visible visible) error {
@@ -167,7 +180,7 @@ func (s *Sandbox) startFiles(observe func(Access), visible visible) error {
 	if err == nil && s.plan.judgesUnix() {
 		s.broker.Sockets, err = s.plan.openSockets()
 	}
-	if err == nil && (s.plan.needsFiles || s.plan.guardsProc) {
+	if err == nil && s.plan.opensFromStart() {
 		err = s.broker.Ready()
 	}
 	var path *broker.GrantError

@@ -139,6 +139,12 @@ func (k Kernel) receiveEnds() bool { return k.AtLeast(6, 11) }
 // it, as their ancestors: Documentation/admin-guide/LSM/Yama.rst.
 func (k Kernel) traces() bool { return k.Yama < 2 || k.Yama == 2 && k.CanPtrace }
 
+// carriesOut reports whether the supervisor can carry out calls that take a path for their
+// callers, without a signal that could end one when it is done.
+func (k Kernel) carriesOut() bool {
+	return k.WaitKillableRecv && k.ListenerProblem == "" && k.traces()
+}
+
 // AtLeast reports whether the release is major.minor or later.
 func (k Kernel) AtLeast(major, minor int) bool {
 	a, rest, _ := strings.Cut(k.Release, ".")

@@ -44,7 +44,6 @@ type Plan struct {
 
 	net       netPlan
 	unix      unixSockets
-	makesUnix bool
 	unixAllow []string // paths
 	marksOpen bool     // a process may change the limits that marks are
 
@@ -112,7 +111,6 @@ func (p *Policy) CompileFor(k Kernel) (*Plan, error) {
 		maxOutput:     p.MaxOutput,
 		cores:         sortedSet(p.CPUCores),
 	}
-	plan.makesUnix = p.makesUnix(k)
 	plan.net = p.compileNet(plan.judgesUnix())
 	p.compileNetlink(&plan.net, k)
 	plan.maxProcesses, plan.maxMemory = copied(p.MaxProcesses), copied(p.MaxMemory)
@@ -162,27 +160,10 @@ func (p *Plan) compileFilter(policy *Policy) error {
 	if p.followsExec() {
 		p.trapped = append(p.trapped, execEvents...) // see handler.Exec.Silent
 	}
-	var missing []string
+	missing := p.missing()
 	p.trapped = append(p.trapped, p.trappedFiles()...)
-	switch {
-	case p.needsFiles, p.judgesFiles && p.guardsProc:
-		missing = slices.Concat(missingFiles, handler.RestrictCalls, []string{"landlock_add_rule"})
-	case p.guardsProc && p.guardsAttributes:
-		missing = slices.Concat(missingOpens, missingAttributes, handler.RestrictCalls, []string{"landlock_add_rule"})
-	case p.guardsProc:
-		missing = slices.Concat(missingOpens, handler.RestrictCalls, []string{"landlock_add_rule"})
-	case p.judgesFiles:
-		missing = missingFiles
-	case p.guardsAttributes:
-		missing = missingAttributes
-	}
-	if p.net.onBehalf || p.net.bindOnBehalf {
-		// A task that has restricted itself further could have the supervisor reach for it
-		// what it may not.
-		missing = slices.Concat(missing, handler.RestrictCalls, []string{"landlock_add_rule"})
-	}
 	p.trapped = append(p.trapped, p.unix.traps(!slices.Contains(missing, restrictSelf))...)
-	if p.makesUnix {
+	if p.makesUnix() {
 		p.trapped = append(p.trapped, bindEvent)
 	}
 	if p.trapsListen = p.needsListen(); p.trapsListen {

@@ -92,7 +92,7 @@ func (p *Plan) listenerProblem() string {
 
 // procProblem is why [Policy.guardsProc] is false though /proc may be read.
 func (p *Plan) procProblem() string {
-	if p.kernel.WaitKillableRecv && p.kernel.ListenerProblem == "" && p.kernel.traces() {
+	if p.kernel.carriesOut() {
 		return "extra_allow_syscalls has " + restrictSelf
 	}
 	return p.listenerProblem()

@@ -55,9 +55,7 @@ func (k Kernel) reachesSockets() bool {
 func (p *Plan) judgesUnix() bool { return p.unix == unixJudged }
 
 // makesUnix reports whether the supervisor makes named sockets, as their names may be denied.
-func (p *Policy) makesUnix(k Kernel) bool {
-	return p.unixSockets(k) == unixJudged && len(p.FSWritable) > 0 && (p.judgesFiles() || p.mayDenyLater(k))
-}
+func (p *Plan) makesUnix() bool { return p.judgesUnix() && len(p.writable) > 0 && p.judgesFiles }
 
 // traps are the calls that name a unix socket, or may. Who restricts itself further is
 // noted, see noteRestriction.
@@ -103,7 +101,7 @@ func (s *Sandbox) noteRestriction(next notify.Handler) notify.Handler {
 // setUnix has a handler reach unix sockets.
 func (s *Sandbox) setUnix(h *handler.Net) {
 	h.Named, h.Broker, h.Denials = s.plan.judgesUnix(), s.broker, s.denials
-	h.Makes, h.MakesOnly = s.plan.makesUnix, s.plan.makesUnix && !s.plan.net.bindOnBehalf
+	h.Makes, h.MakesOnly = s.plan.makesUnix(), s.plan.makesUnix() && !s.plan.net.bindOnBehalf
 	if s.plan.scopeAbstract {
 		h.Abstract = func(name []byte, kind int, caller uint32) (func(), bool) {
 			fd, ok := s.holderOf(name, kind, int(caller))

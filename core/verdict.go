@@ -37,7 +37,7 @@ func (s *Sandbox) handlers() map[int32]notify.Handler {
 	if s.plan.net.onBehalf || s.plan.judgesUnix() {
 		hs[unix.SYS_CONNECT] = s.network.Connect()
 	}
-	if s.plan.net.bindOnBehalf || s.plan.makesUnix {
+	if s.plan.net.bindOnBehalf || s.plan.makesUnix() {
 		hs[unix.SYS_BIND] = s.network.Bind()
 	}
 	if s.plan.net.datagrams || s.plan.judgesUnix() {

@@ -42,7 +42,7 @@ func (p *Policy) views(k Kernel) (views, unseen []string) {
 			views = append(views, file)
 		}
 	}
-	if !k.WaitKillableRecv || k.ListenerProblem != "" || !k.traces() {
+	if !k.carriesOut() {
 		return nil, views
 	}
 	return views, nil

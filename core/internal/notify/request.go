@@ -65,13 +65,13 @@ func (r *Request) ContinueClaimed() {
 // descriptor: a copy of fd, which stays the caller's. When that fails, as with a table that
 // is full, the call fails, with the same errno.
 func (r *Request) AddFDClaimed(fd int, closeOnExec bool) {
-	r.adding(func() error { return sys.AddFD(r.l.fd, r.ID, fd, flagsOf(closeOnExec)) })
+	r.give(func() error { return sys.AddFD(r.l.fd, r.ID, fd, flagsOf(closeOnExec)) })
 }
 
 // MoveFDClaimed does the same, and closes fd before the caller goes on.
 func (r *Request) MoveFDClaimed(fd int, closeOnExec bool) {
 	number := -1
-	r.adding(func() (err error) {
+	r.give(func() (err error) {
 		number, err = sys.AddFDAlone(r.l.fd, r.ID, fd, flagsOf(closeOnExec))
 		return err
 	})
@@ -81,18 +81,23 @@ func (r *Request) MoveFDClaimed(fd int, closeOnExec bool) {
 	}
 }
 
-// adding calls add, and has the call of the request fail if that fails.
-func (r *Request) adding(add func() error) {
+// add calls f, which adds a descriptor, unless the listener is closed: ENOENT. Not under the
+// lock: the task may be slow to take it, and others are to be answered.
+func (r *Request) add(f func() error) error {
 	r.l.mu.Lock()
 	if r.l.closed {
 		r.l.mu.Unlock()
-		return
+		return unix.ENOENT
 	}
-	// Not under the lock: the task may be slow to take it, and others are to be answered.
 	r.l.adding.Add(1)
 	r.l.mu.Unlock()
-	err := add()
-	r.l.adding.Done()
+	defer r.l.adding.Done()
+	return f()
+}
+
+// give is add, and has the call of the request fail if that fails.
+func (r *Request) give(f func() error) {
+	err := r.add(f)
 	if err == nil || err == unix.ENOENT {
 		return // done, or the task is gone
 	}
@@ -111,15 +116,7 @@ func flagsOf(closeOnExec bool) uint32 {
 // SetFD gives the caller a copy of fd, which stays the caller of SetFD's, under a number that
 // the task should have free. The call still waits for its answer.
 func (r *Request) SetFD(fd int, number uint32, closeOnExec bool) error {
-	r.l.mu.Lock()
-	if r.l.closed {
-		r.l.mu.Unlock()
-		return unix.ENOENT
-	}
-	r.l.adding.Add(1) // see AddFDClaimed
-	r.l.mu.Unlock()
-	defer r.l.adding.Done()
-	return sys.SetFD(r.l.fd, r.ID, fd, number, flagsOf(closeOnExec))
+	return r.add(func() error { return sys.SetFD(r.l.fd, r.ID, fd, number, flagsOf(closeOnExec)) })
 }
 
 // Valid reports whether the very thread that made the request still waits. What
